@@ -1,0 +1,20 @@
+# Thin entries: what they do is in xtask and in the tests.
+
+.PHONY: demo test bench crds
+
+demo: ## One command: a hub, a tenant cluster, upstream's own tests against it
+	@scripts/prerequisites
+	@cargo build --release --package skep --package xtask
+	@target/release/xtask demo
+
+test: ## Everything that must hold before a change lands
+	@scripts/prerequisites
+	@scripts/test
+
+bench: ## What a cluster costs, against a bare start in the same run
+	@scripts/prerequisites
+	@cargo build --release --package skep --package xtask
+	@target/release/xtask bench create
+
+crds: ## Write deploy/crds from the types
+	@cargo xtask crds

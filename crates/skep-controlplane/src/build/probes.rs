@@ -1,0 +1,61 @@
+//! Probes: fast until the first success, quiet afterwards, and never a restart for somebody else's failure.
+
+use k8s_openapi::api::core::v1::{HTTPGetAction, Probe};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+/// Seconds a program may take until it has started: etcd may be recovering meanwhile.
+const START: i32 = 300;
+/// An answer later than this is none: upstream's own manifests (kubeadm) use the same.
+const TIMEOUT: i32 = 15;
+
+/// How a program is probed.
+pub(super) struct Probes {
+    pub(super) startup: Probe,
+    pub(super) readiness: Option<Probe>,
+    pub(super) liveness: Probe,
+}
+
+/// kube-apiserver. The startup probe asks `/readyz`, because a kubelet asks for readiness at once when the startup probe
+/// has succeeded and then only after a period. Liveness leaves etcd out: a restart of all API servers does not bring etcd
+/// back, it only adds their start to its load.
+pub(super) fn api_server() -> Probes {
+    Probes {
+        startup: startup("/readyz", 6443),
+        readiness: Some(Probe {
+            period_seconds: Some(5),
+            failure_threshold: Some(3),
+            ..get("/readyz", 6443)
+        }),
+        liveness: Probe {
+            period_seconds: Some(10),
+            failure_threshold: Some(8),
+            ..get("/livez?exclude=etcd", 6443)
+        },
+    }
+}
+
+/// kube-controller-manager and kube-scheduler. They are ready when they have started: nobody sends them requests.
+pub(super) fn controller(port: i32) -> Probes {
+    Probes {
+        startup: startup("/healthz", port),
+        readiness: None,
+        liveness: Probe { period_seconds: Some(10), failure_threshold: Some(8), ..get("/healthz", port) },
+    }
+}
+
+fn startup(path: &str, port: i32) -> Probe {
+    Probe { period_seconds: Some(1), failure_threshold: Some(START), ..get(path, port) }
+}
+
+fn get(path: &str, port: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::Int(port),
+            scheme: Some("HTTPS".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        timeout_seconds: Some(TIMEOUT),
+        ..Probe::default()
+    }
+}

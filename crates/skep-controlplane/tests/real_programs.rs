@@ -1,0 +1,132 @@
+//! The manifests, keys and files of a control plane, run as real upstream programs without a kubelet in between.
+//!
+//! Proves what no golden file can: upstream takes every flag and every file as it is written, the three programs find
+//! each other with the certificates they got, and what is promised about them is so.
+
+// Helpers of tests may fail loudly; the lint only exempts the test functions themselves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{Node, Secret, ServiceAccount};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, Config};
+use serde_json::json;
+
+#[path = "real_programs/bed.rs"]
+mod bed;
+
+use bed::Bed;
+
+/// Patience with a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn newest_version() -> Result<()> {
+    works("v1.36.3").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn version_before() -> Result<()> {
+    works("v1.35.4").await
+}
+
+async fn works(version: &str) -> Result<()> {
+    let mut bed = Bed::start(version, |_| {}).await?;
+    bed.run_all()?;
+    let admin = bed.admin().await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), "default");
+    bed.wait(PATIENCE, "the default service account", || async {
+        Ok(accounts.get_opt("default").await.is_ok_and(|account| account.is_some()))
+    })
+    .await?;
+    let info = admin.apiserver_version().await?;
+    ensure!(info.git_version == version, "{} instead of {version}", info.git_version);
+    only_health_is_open_to_strangers(&bed).await?;
+    tokens_are_signed_and_believed(&bed, &admin).await?;
+    secrets_are_encrypted_in_the_store(&bed, &admin).await?;
+    the_network_of_a_cluster_without_nodes_fails_by_name(&admin).await?;
+    the_controllers_are_healthy(&bed).await?;
+    bed.stop_in_time().await
+}
+
+async fn only_health_is_open_to_strangers(bed: &Bed) -> Result<()> {
+    let stranger = Client::try_from(bed.stranger()?)?;
+    for path in ["/livez", "/readyz", "/healthz"] {
+        let answer = stranger.request_text(get(path)?).await?;
+        ensure!(answer.trim() == "ok", "{path}: {answer}");
+    }
+    for path in ["/version", "/api", "/api/v1/namespaces", "/metrics"] {
+        match stranger.request_text(get(path)?).await {
+            Err(kube::Error::Api(status)) if status.code == 401 => {}
+            other => bail!("{path} answers a stranger: {other:?}"),
+        }
+    }
+    Ok(())
+}
+
+async fn tokens_are_signed_and_believed(bed: &Bed, admin: &Client) -> Result<()> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), "default");
+    let request = TokenRequest {
+        spec: TokenRequestSpec { expiration_seconds: Some(600), ..TokenRequestSpec::default() },
+        ..TokenRequest::default()
+    };
+    let answer = accounts.create_token_request("default", &PostParams::default(), &request).await?;
+    let mut config: Config = bed.stranger()?;
+    config.auth_info.token = Some(answer.status.context("no token")?.token.into());
+    let reviews: Api<SelfSubjectReview> = Api::all(Client::try_from(config)?);
+    let review = reviews.create(&PostParams::default(), &SelfSubjectReview::default()).await?;
+    let user = review.status.and_then(|s| s.user_info).and_then(|u| u.username);
+    ensure!(user.as_deref() == Some("system:serviceaccount:default:default"), "{user:?}");
+    Ok(())
+}
+
+async fn secrets_are_encrypted_in_the_store(bed: &Bed, admin: &Client) -> Result<()> {
+    let secrets: Api<Secret> = Api::namespaced(admin.clone(), "default");
+    let mut secret =
+        Secret { string_data: Some([("a".into(), "plain-to-see".into())].into()), ..Secret::default() };
+    secret.metadata.name = Some("probe".into());
+    secrets.create(&PostParams::default(), &secret).await?;
+    let raw = bed.stored("/secrets/default/probe")?;
+    ensure!(raw.contains("k8s:enc:secretbox:v1:") && !raw.contains("plain-to-see"), "{raw}");
+    Ok(())
+}
+
+/// A kubelet is asked for its health: the way there ends in a name that explains itself, and not in a packet.
+async fn the_network_of_a_cluster_without_nodes_fails_by_name(admin: &Client) -> Result<()> {
+    let nodes: Api<Node> = Api::all(admin.clone());
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "stray"}}))?;
+    nodes.create(&PostParams::default(), &node).await?;
+    let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "198.51.100.1"}]}});
+    nodes.patch_status("stray", &PatchParams::default(), &Patch::Merge(status)).await?;
+    match admin.request_text(get("/api/v1/nodes/stray/proxy/healthz")?).await {
+        Err(error) if error.to_string().contains("this-cluster-has-no-nodes") => Ok(()),
+        other => bail!("{other:?}"),
+    }
+}
+
+async fn the_controllers_are_healthy(bed: &Bed) -> Result<()> {
+    for port in [10_257, 10_259] {
+        let client = Client::try_from(bed.stranger_at(port)?)?;
+        let answer = client.request_text(get("/healthz")?).await?;
+        ensure!(answer.starts_with("ok"), "{port}: {answer}");
+    }
+    Ok(())
+}
+
+/// What a person reads when a flag is wrong comes from the program's own last words.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_flag_is_named_by_the_program() -> Result<()> {
+    let wrong = skep_api::resources::Flag { name: "no-such-flag".into(), value: "1".into() };
+    let mut bed = Bed::start("v1.36.3", |spec| spec.api_server.flags.push(wrong)).await?;
+    bed.run_all()?;
+    let words = bed.last_words("kube-apiserver", PATIENCE).await?;
+    ensure!(words.contains("unknown flag: --no-such-flag"), "{words}");
+    Ok(())
+}
+
+fn get(path: &str) -> Result<http::Request<Vec<u8>>> {
+    Ok(http::Request::get(path).body(Vec::new())?)
+}

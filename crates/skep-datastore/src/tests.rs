@@ -1,0 +1,7 @@
+//! Tests of the whole crate: every call that can fail does.
+
+mod cell;
+mod datastore_life;
+mod etcd_calls;
+mod kubernetes_calls;
+mod real;

@@ -1,0 +1,130 @@
+//! A datastore's life on a real etcd.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::DeleteParams;
+use skep_api::TenantId;
+use skep_pki::Reason;
+
+use super::cell::{Cell, eventually};
+use super::ctl::Ctl;
+use crate::{Removal, TenantStore};
+
+#[tokio::test]
+async fn tenants_come_and_go() {
+    let cell = Cell::serving().await;
+    let (own, demo): (_, TenantId) = (cell.reference(), "demo-1".parse().unwrap());
+    let tenant = Ctl::tenant(&cell, "demo-1").await;
+    let neighbour = Ctl::tenant(&cell, "demo-10").await;
+    assert!(neighbour.run("put /skep/demo-10/key value").await.ok);
+    for i in 0..30 {
+        assert!(tenant.run(&format!("put /skep/demo-1/k{i:03} v")).await.ok);
+    }
+    assert_eq!(cell.store.usage(&own, &demo).await.unwrap().keys, 30);
+    let api = cell.api();
+    let tenants = async |wanted| {
+        eventually("the number of tenants", async || {
+            (api.get("main").await.unwrap().status?.tenants == Some(wanted)).then_some(())
+        })
+        .await
+    };
+    tenants(2).await;
+    assert_eq!(cell.store.remove(&own, &demo).await.unwrap(), Removal::Done);
+    assert_eq!(cell.store.remove(&own, &demo).await.unwrap(), Removal::Done, "again, as after a lost answer");
+    assert_eq!(cell.store.usage(&own, &demo).await.unwrap().keys, 0);
+    assert!(!tenant.run("put /skep/demo-1/late v").await.ok, "shut out");
+    assert!(neighbour.run("get /skep/demo-10/key").await.text.contains("value"));
+    tenants(1).await;
+}
+
+#[tokio::test]
+async fn etcd_away_and_back_with_all_data() {
+    let mut cell = Cell::serving().await;
+    let tenant = Ctl::tenant(&cell, "demo-1").await;
+    assert!(tenant.run("put /skep/demo-1/key value").await.ok);
+    let (own, demo): (_, TenantId) = (cell.reference(), "demo-1".parse().unwrap());
+    cell.kill_member().await;
+    let error = cell.store.usage(&own, &demo).await.unwrap_err();
+    assert!(error.is_unavailable(), "{error}");
+    // Which of the two it says depends on who notices first, the operator or the kubelet.
+    let reason = cell.wait_for("Ready", "False").await;
+    assert!(["Starting", "Unreachable"].contains(&reason.as_str()), "{reason}");
+    cell.start_member().await;
+    // The connection that was there before finds its way back.
+    eventually("an answer", async || cell.store.usage(&own, &demo).await.ok()).await;
+    assert_eq!(cell.wait_for("Ready", "True").await, "Serving");
+    assert!(tenant.run("get /skep/demo-1/key").await.text.contains("value"));
+}
+
+/// Somebody deletes the authorities: everything is issued anew, etcd is told by a restart, tenants by their next pass.
+#[tokio::test]
+async fn lost_authorities_are_replaced() {
+    let mut cell = Cell::serving().await;
+    let before = cell.ensure("demo-1").await;
+    let digest = trust_digest(&cell.stateful_set().await);
+    let secrets: Api<Secret> = Api::namespaced(cell.client.clone(), &cell.namespace);
+    secrets.delete("main-ca", &DeleteParams::default()).await.unwrap();
+    let cell_ref = &cell;
+    eventually("a new digest", async || {
+        (trust_digest(&cell_ref.stateful_set().await) != digest).then_some(())
+    })
+    .await;
+    cell.kill_member().await;
+    cell.start_member().await;
+    cell.wait_for("Ready", "True").await;
+    let demo: TenantId = "demo-1".parse().unwrap();
+    let (own, store) = (cell.reference(), &cell.store);
+    let after =
+        eventually("access", async || store.ensure(&own, &demo, Some(&before.client.pair)).await.ok()).await;
+    assert_eq!(after.client.issued, Some(Reason::OtherAuthority));
+    let tenant = Ctl::new(&cell, "demo-1", &after.server_ca_pem, &after.client.pair);
+    assert!(tenant.run("put /skep/demo-1/key value").await.ok);
+}
+
+/// etcd reads renewed certificates by itself.
+#[tokio::test]
+async fn renewed_certificates_need_no_restart() {
+    let cell = Cell::serving().await;
+    let secrets: Api<Secret> = Api::namespaced(cell.client.clone(), &cell.namespace);
+    let served = async || {
+        crate::secrets::text(&secrets.get("main-server").await.unwrap(), "tls.crt").map(str::to_owned)
+    };
+    let (old, digest) = (served().await, trust_digest(&cell.stateful_set().await));
+    secrets.delete("main-server", &DeleteParams::default()).await.unwrap();
+    eventually("a new certificate", async || {
+        let found = secrets.get_opt("main-server").await.unwrap()?;
+        (crate::secrets::text(&found, "tls.crt") != old.as_deref()).then_some(())
+    })
+    .await;
+    cell.mount().await;
+    let tenant = Ctl::tenant(&cell, "demo-1").await;
+    let said = tenant.run("put /skep/demo-1/key value").await;
+    assert!(said.ok, "{said:?}");
+    assert_eq!(trust_digest(&cell.stateful_set().await), digest, "nothing to restart for");
+}
+
+#[tokio::test]
+async fn an_empty_datastore_goes_and_one_in_use_stays() {
+    let cell = Cell::serving().await;
+    let (own, demo): (_, TenantId) = (cell.reference(), "demo-1".parse().unwrap());
+    cell.ensure("demo-1").await;
+    cell.api().delete("main", &DeleteParams::default()).await.unwrap();
+    assert_eq!(cell.wait_for("Ready", "False").await, "InUse");
+    let late: TenantId = "late-1".parse().unwrap();
+    let refused = cell.store.ensure(&own, &late, None).await.map(drop);
+    let status = cell.api().get("main").await.unwrap().status;
+    let says = matches!(&refused, Err(error) if error.to_string().contains("takes no new tenants"));
+    assert!(says, "{refused:?} {status:?}");
+    while cell.store.remove(&own, &demo).await.unwrap() != Removal::Done {}
+    let api = cell.api();
+    // The removal itself has the datastore looked at again.
+    eventually("the end", async || api.get_opt("main").await.unwrap().is_none().then_some(())).await;
+    let sets: Api<StatefulSet> = Api::namespaced(cell.client.clone(), &cell.namespace);
+    assert!(sets.get_opt("main").await.unwrap().is_none_or(|s| s.metadata.deletion_timestamp.is_some()));
+}
+
+fn trust_digest(set: &StatefulSet) -> Option<String> {
+    let template = set.spec.as_ref()?.template.metadata.as_ref()?;
+    template.annotations.as_ref()?.get("skep.dev/trust-digest").cloned()
+}

@@ -1,0 +1,84 @@
+//! Readiness as an event: the notification protocol of service managers.
+//!
+//! etcd and kube-apiserver send `READY=1` to the socket in `NOTIFY_SOCKET` when they serve, so that nobody has to ask
+//! them again and again. The socket has an abstract name with a random part: no file, no limit on its length.
+
+use std::{io, os::linux::net::SocketAddrExt, os::unix::net};
+
+use sha2::{Digest, Sha256};
+use tokio::net::UnixDatagram;
+
+/// Longest message that is looked at; `READY=1` comes first in what these programs send.
+const MAX_MESSAGE: usize = 512;
+
+/// Receives the word of one program.
+#[derive(Debug)]
+pub struct Notify {
+    socket: UnixDatagram,
+    name: String,
+}
+
+impl Notify {
+    /// Makes a socket with a name of its own.
+    ///
+    /// # Errors
+    /// When the system has no more sockets.
+    pub fn bind() -> io::Result<Self> {
+        let random = skep_pki::random_key();
+        let digest = Sha256::digest(random);
+        let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("skep/notify/{name}");
+        let socket = net::UnixDatagram::bind_addr(&net::SocketAddr::from_abstract_name(&name)?)?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket: UnixDatagram::from_std(socket)?, name })
+    }
+
+    /// What the program gets as `NOTIFY_SOCKET`; `@` stands for an abstract name.
+    pub fn variable(&self) -> (String, String) {
+        ("NOTIFY_SOCKET".to_owned(), format!("@{}", self.name))
+    }
+
+    /// Waits for `READY=1`. Cancel safe; never returns when the program never says it.
+    pub async fn ready(&self) {
+        let mut buffer = [0; MAX_MESSAGE];
+        loop {
+            match self.socket.recv(&mut buffer).await {
+                Ok(length) if says_ready(buffer.get(..length).unwrap_or_default()) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    // A broken socket never says anything: the deadline of the caller decides.
+                    tracing::warn!(%error, "notify socket");
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+    }
+}
+
+fn says_ready(message: &[u8]) -> bool {
+    message.split(|byte| *byte == b'\n').any(|line| line == b"READY=1")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn ready_comes_after_other_words() {
+        let notify = Notify::bind().unwrap();
+        let (_, value) = notify.variable();
+        let sender = net::UnixDatagram::unbound().unwrap();
+        let to = net::SocketAddr::from_abstract_name(value.strip_prefix('@').unwrap()).unwrap();
+        sender.connect_addr(&to).unwrap();
+        for message in ["STATUS=starting", "READY=10", "STATUS=x\nREADY=1\n"] {
+            sender.send(message.as_bytes()).unwrap();
+        }
+        notify.ready().await;
+    }
+
+    #[tokio::test]
+    async fn two_sockets_do_not_meet() {
+        let (one, two) = (Notify::bind().unwrap(), Notify::bind().unwrap());
+        assert_ne!(one.variable(), two.variable());
+    }
+}

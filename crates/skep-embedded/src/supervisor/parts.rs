@@ -1,0 +1,186 @@
+//! The parts that run inside the supervisor's own process: nodes, gateway, operator.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use skep_engine::Engine;
+use skep_gateway::{Config, Gateway};
+use skep_kubeops::{Metrics, health::Health};
+use skep_plan::address::PodNetwork;
+use skep_vnode::server::KubeletTls;
+use tokio::sync::Mutex;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    prepare::{self, Prepared},
+    start::client,
+};
+use crate::{
+    Error, Result,
+    board::Board,
+    hub::Hub,
+    listeners,
+    network::NODE_PORT,
+    node_proxy::NodeProxy,
+    part::{
+        Part, gateway,
+        nodes::{self, NodeName},
+        operator,
+    },
+    pki::{API_SERVER_USER, name},
+    ports::Purpose,
+};
+
+/// The parts, each with its own end.
+pub struct Parts {
+    board: Board,
+    metrics: Metrics,
+    /// What lives as long as the API server: the way to the nodes, metrics.
+    services: TaskTracker,
+    end: CancellationToken,
+    nodes: Vec<Part>,
+    gateway: Option<Part>,
+    operator: Option<Part>,
+}
+
+impl Parts {
+    pub(super) fn new(board: Board) -> Self {
+        Self {
+            board,
+            metrics: Metrics::new(),
+            services: TaskTracker::new(),
+            end: CancellationToken::new(),
+            nodes: Vec::new(),
+            gateway: None,
+            operator: None,
+        }
+    }
+
+    /// Opens the API server's way to the nodes: it must be there before the API server starts.
+    pub(super) fn way_to_nodes(&mut self, prepared: &Prepared) -> Result<()> {
+        let nodes = prepare::node_addresses(prepared.net)?.into_iter().map(|node| (node, NODE_PORT).into());
+        let proxy = NodeProxy::bind(&prepared.instance_name, nodes.collect())?;
+        self.services.spawn(proxy.run(self.end.clone()));
+        Ok(())
+    }
+
+    /// Starts all parts.
+    pub(super) async fn start(&mut self, prepared: &Prepared, engine: &Engine) -> Result<()> {
+        let metrics_at = prepared.hub.ports.address(Purpose::Metrics)?;
+        Health::new(self.metrics.clone())
+            .serve(metrics_at, self.end.clone())
+            .await
+            .map_err(|error| part("metrics", &error))?;
+        self.start_gateway(prepared).await?;
+        self.start_nodes(prepared, engine).await?;
+        self.start_operator(prepared).await
+    }
+
+    async fn start_gateway(&mut self, prepared: &Prepared) -> Result<()> {
+        let listen = prepared.gateway;
+        let config = Config { listen, ..Config::default() };
+        let bound = gateway::bind(config.clone(), &self.metrics).map_err(|error| taken(listen, &error))?;
+        let client = client(&self.kubeconfig(prepared, name::GATEWAY)?, gateway::NAME).await?;
+        let metrics = self.metrics.clone();
+        // The first run has the socket that was opened here; should it end, the next one opens its own.
+        let bound = Arc::new(Mutex::new(Some(bound)));
+        self.gateway = Some(Part::keep(self.board.clone(), "gateway", move |stop| {
+            let (client, metrics, bound, config) =
+                (client.clone(), metrics.clone(), Arc::clone(&bound), config.clone());
+            async move {
+                let bound: Option<Gateway> = bound.lock().await.take();
+                let bound = match bound {
+                    Some(bound) => bound,
+                    None => gateway::bind(config, &metrics).map_err(|error| error.to_string())?,
+                };
+                gateway::run(bound, client, stop).await.map_err(|error| error.to_string())
+            }
+        }));
+        Ok(())
+    }
+
+    async fn start_nodes(&mut self, prepared: &Prepared, engine: &Engine) -> Result<()> {
+        let client = client(&self.kubeconfig(prepared, name::NODES)?, nodes::NAME).await?;
+        let Hub { layout, pki, .. } = &prepared.hub;
+        let pair = pki.pair(name::NODES_ENDPOINT)?;
+        let tls = KubeletTls::from_pem(&pair.cert_pem, pair.key_pem.as_str(), pki.nodes_ca_pem())
+            .map_err(|error| Error::Pki(error.to_string()))?;
+        let settings = nodes::Settings {
+            nodes: (0..)
+                .zip(prepare::NODES)
+                .map(|(index, (name, zone))| NodeName {
+                    name: name.to_owned(),
+                    zone: zone.to_owned(),
+                    index,
+                    dir: layout.node(name),
+                })
+                .collect(),
+            instance: prepared.instance_name.clone(),
+            net: prepared.net,
+            data_dir: layout.root().to_owned(),
+            volumes: layout.volumes(),
+            tls,
+            api_server: API_SERVER_USER.to_owned(),
+            alone: true,
+            engine: engine.clone(),
+        };
+        self.nodes.push(Part::keep(self.board.clone(), "nodes", move |stop| {
+            nodes::run(client.clone(), settings.clone(), stop)
+        }));
+        Ok(())
+    }
+
+    async fn start_operator(&mut self, prepared: &Prepared) -> Result<()> {
+        let client = client(&self.kubeconfig(prepared, name::OPERATOR)?, operator::NAME).await?;
+        let settings = operator::Settings {
+            domain: skep_api::DEFAULT_DOMAIN.to_owned(),
+            gateway: prepared.gateway_url.clone(),
+            gateway_inside: operator::inside(prepared.gateway),
+            network: PodNetwork::Loopback(prepared.net),
+            instance: "embedded".to_owned(),
+        };
+        let metrics = self.metrics.clone();
+        self.operator = Some(Part::keep(self.board.clone(), "operator", move |stop| {
+            let run = operator::run(client.clone(), settings.clone(), metrics.clone(), stop);
+            async move {
+                run.await;
+                Ok(())
+            }
+        }));
+        Ok(())
+    }
+
+    fn kubeconfig(&self, prepared: &Prepared, name: &str) -> Result<String> {
+        prepared.hub.pki.kubeconfig(name, &prepared.hub.server()?)
+    }
+
+    pub(super) async fn stop_operator(&mut self) {
+        if let Some(operator) = self.operator.take() {
+            operator.stop().await;
+        }
+    }
+
+    /// The nodes let go of their pods: the processes go on.
+    pub(super) async fn stop_nodes(&mut self) {
+        futures::future::join_all(self.nodes.drain(..).map(Part::stop)).await;
+    }
+
+    pub(super) async fn stop_gateway(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            gateway.stop().await;
+        }
+        self.end.cancel();
+        self.services.close();
+        self.services.wait().await;
+    }
+}
+
+fn part(part: &str, error: &impl ToString) -> Error {
+    Error::Part { part: part.to_owned(), reason: error.to_string() }
+}
+
+fn taken(address: SocketAddr, error: &impl ToString) -> Error {
+    match listeners::holder(address) {
+        Some(holder) => Error::PortInUse { address, purpose: "the gateway".into(), holder: Some(holder) },
+        None => part("gateway", error),
+    }
+}

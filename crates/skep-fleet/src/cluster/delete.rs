@@ -1,0 +1,77 @@
+//! The way out: control plane with its data first, then the namespace, then the finalizer.
+//!
+//! Every step is asked for again on every pass until it is seen done, so that it does not matter which call failed or
+//! at which line the process died.
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Api, ResourceExt as _};
+use skep_api::labels::{self, finalizer};
+use skep_api::{Cluster, ControlPlane};
+use skep_kubeops::{Key, Next};
+
+use super::dereference::tenant;
+use super::{ClusterReconciler, Error, build, status};
+
+/// What is still there.
+enum Remaining {
+    ControlPlane,
+    Namespace,
+    Nothing,
+}
+
+impl ClusterReconciler {
+    /// One pass of a deletion.
+    pub(super) async fn delete(&self, cluster: &Cluster) -> Result<Next, Error> {
+        if !skep_kubeops::finalizer::has(cluster, finalizer::CLUSTER) {
+            return Ok(Next::Done);
+        }
+        let waiting = match self.delete_next(cluster).await? {
+            Remaining::ControlPlane => "the control plane and its data are being removed",
+            Remaining::Namespace => "the tenant's namespace is being removed",
+            Remaining::Nothing => {
+                let namespace = cluster.namespace().unwrap_or_default();
+                let api: Api<Cluster> = Api::namespaced(self.config.client.clone(), &namespace);
+                skep_kubeops::finalizer::remove(&api, cluster, finalizer::CLUSTER).await?;
+                return Ok(Next::Done);
+            }
+        };
+        let now = Time(k8s_openapi::jiff::Timestamp::now());
+        let new = status::deleting(cluster, waiting, &now);
+        match self.applier.status(cluster, cluster.status.as_ref(), &new).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            // The watches of the control plane and of the namespace bring the next pass.
+            _ => Ok(Next::Done),
+        }
+    }
+
+    async fn delete_next(&self, cluster: &Cluster) -> Result<Remaining, Error> {
+        let tenant = tenant(cluster);
+        let secret =
+            Key::namespaced(cluster.namespace().unwrap_or_default(), build::kubeconfig_name(cluster));
+        if let Some(found) = self.applier.get::<Secret>(&secret).await?
+            && found.labels().get(labels::TENANT).is_some_and(|label| label == tenant.as_str())
+        {
+            self.applier.delete_if_exists::<Secret>(&secret, found.metadata.uid.as_deref()).await?;
+        }
+        let key = Key::namespaced(tenant.as_str(), tenant.as_str());
+        if let Some(found) = self.applier.get::<ControlPlane>(&key).await? {
+            if found.metadata.deletion_timestamp.is_none() {
+                self.applier.delete_if_exists::<ControlPlane>(&key, found.metadata.uid.as_deref()).await?;
+            }
+            return Ok(Remaining::ControlPlane);
+        }
+        let key = Key::cluster(tenant.as_str());
+        match self.applier.get::<Namespace>(&key).await? {
+            Some(found)
+                if found.labels().get(labels::TENANT).is_some_and(|label| label == tenant.as_str()) =>
+            {
+                if found.metadata.deletion_timestamp.is_none() {
+                    self.applier.delete_if_exists::<Namespace>(&key, found.metadata.uid.as_deref()).await?;
+                }
+                Ok(Remaining::Namespace)
+            }
+            _ => Ok(Remaining::Nothing),
+        }
+    }
+}

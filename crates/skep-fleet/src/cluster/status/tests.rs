@@ -1,0 +1,124 @@
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::jiff::Timestamp;
+use serde_json::json;
+use skep_api::cluster::Phase;
+use skep_api::condition::{self, ConditionType};
+use skep_api::{Cluster, ClusterStatus, ControlPlane};
+
+use super::*;
+
+fn now() -> Time {
+    Time(Timestamp::from_second(1_000).unwrap())
+}
+
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::new("demo", Default::default());
+    cluster.metadata.namespace = Some("shop".to_owned());
+    cluster.metadata.uid = Some("uid-1".to_owned());
+    cluster.metadata.generation = Some(3);
+    cluster
+}
+
+/// A control plane of generation 2 that reports on `observed`.
+fn control_plane(observed: Option<i64>, ready: bool, progressing: bool) -> ControlPlane {
+    let condition = |type_: &str, status: bool| {
+        json!({"type": type_, "status": if status { "True" } else { "False" }, "reason": "Because",
+            "message": format!("{type_} said so"), "lastTransitionTime": "1970-01-01T00:00:01Z"})
+    };
+    let controller = json!({"replicas": 1, "resources": {"cpuRequest": "50m", "memoryRequest": "64Mi"}});
+    let mut api_server = controller.clone();
+    api_server["maxRequestsInflight"] = json!(100);
+    api_server["maxMutatingRequestsInflight"] = json!(50);
+    serde_json::from_value(json!({
+        "apiVersion": "skep.dev/v1alpha1", "kind": "ControlPlane",
+        "metadata": {"name": "demo-x", "namespace": "demo-x", "generation": 2},
+        "spec": {
+            "cluster": {"namespace": "shop", "name": "demo", "uid": "uid-1"}, "tenant": "demo-x", "version": "v1.36.3",
+            "image": "skep.dev/kube:v1.36.3", "sizeClass": "small", "apiServer": api_server,
+            "controllerManager": controller, "scheduler": controller,
+            "datastore": {"namespace": "skep-system", "name": "main"}, "network": {},
+            "endpoint": {"server": "https://127.0.0.1:6443", "host": "demo-x.skep.internal"},
+        },
+        "status": {"observedGeneration": observed, "version": "v1.36.3", "kubeconfigSecret": "admin",
+            "conditions": [condition("Ready", ready), condition("Progressing", progressing)]},
+    }))
+    .unwrap()
+}
+
+fn applied(control_plane: ControlPlane) -> Outcome {
+    Outcome::Applied(Arc::new(control_plane))
+}
+
+fn refused() -> skep_plan::Refused {
+    skep_plan::Refusal::UnknownProfile { asked: "gold".to_owned(), known: vec!["standard".to_owned()] }.into()
+}
+
+#[test]
+fn phases_follow_what_the_cell_reports() {
+    let served = Cluster {
+        status: Some(ClusterStatus { version: Some("v1.36.3".into()), ..Default::default() }),
+        ..cluster()
+    };
+    let fresh = cluster();
+    let phase_of = |cluster: &Cluster, outcome: &Outcome| of(cluster, outcome, None, &now()).phase;
+    let mut unreported = control_plane(None, false, false);
+    unreported.status = None;
+    for (cluster, outcome, expected) in [
+        (&fresh, applied(unreported.clone()), Phase::Provisioning),
+        (&served, applied(unreported), Phase::Degraded),
+        (&served, applied(control_plane(Some(2), false, false)), Phase::Degraded),
+        (&served, applied(control_plane(Some(2), true, false)), Phase::Ready),
+        (&served, applied(control_plane(Some(2), true, true)), Phase::Updating),
+        (&served, applied(control_plane(Some(1), true, false)), Phase::Updating),
+        (&served, Outcome::Refused(refused(), None), Phase::Refused),
+        (&served, Outcome::Paused(None), Phase::Paused),
+    ] {
+        assert_eq!(phase_of(cluster, &outcome), Some(expected));
+    }
+}
+
+#[test]
+fn the_generation_is_observed_only_when_the_spec_is_fulfilled() {
+    let mut cluster = cluster();
+    let status = of(&cluster, &applied(control_plane(Some(1), true, true)), None, &now());
+    assert_eq!(status.observed_generation, None);
+    let ready = condition::get(&status.conditions, ConditionType::Ready).unwrap();
+    // It serves, but not yet what generation 3 asks for: `kubectl wait` must go on waiting.
+    assert_eq!((ready.status.as_str(), ready.observed_generation), ("True", None));
+
+    let status = of(&cluster, &applied(control_plane(Some(2), true, false)), None, &now());
+    assert_eq!(status.observed_generation, Some(3));
+    cluster.status = Some(status);
+    cluster.metadata.generation = Some(4);
+    let status = of(&cluster, &Outcome::Refused(refused(), None), None, &now());
+    assert_eq!(status.observed_generation, Some(3));
+    let accepted = condition::get(&status.conditions, ConditionType::Accepted).unwrap();
+    assert_eq!((accepted.status.as_str(), accepted.observed_generation), ("False", Some(4)));
+    assert!(accepted.message.contains("standard"), "{}", accepted.message);
+}
+
+#[test]
+fn what_is_known_stays_known_while_nothing_new_is() {
+    let mut cluster = cluster();
+    cluster.status = Some(of(
+        &cluster,
+        &applied(control_plane(Some(2), true, false)),
+        Some("demo-kubeconfig".into()),
+        &now(),
+    ));
+    let status = of(&cluster, &Outcome::Refused(refused(), None), None, &now());
+    assert_eq!(status.version.as_deref(), Some("v1.36.3"));
+    assert_eq!(status.kubeconfig_secret.as_deref(), Some("demo-kubeconfig"));
+}
+
+#[test]
+fn the_same_outcome_gives_the_same_status() {
+    let mut cluster = cluster();
+    let outcome = applied(control_plane(Some(2), true, false));
+    let first = of(&cluster, &outcome, None, &now());
+    cluster.status = Some(first.clone());
+    let later = Time(Timestamp::from_second(2_000).unwrap());
+    assert_eq!(of(&cluster, &outcome, None, &later), first);
+}

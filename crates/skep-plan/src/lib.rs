@@ -1,0 +1,31 @@
+//! Decisions as pure functions: no I/O, no clock of its own, no randomness.
+//!
+//! Everything the operator decides about a tenant cluster is decided here, so that it can be printed before it happens
+//! (`skep plan`) and tested without a cluster:
+//!
+//! * [`resolve()`]: what a `Cluster` asks for, plus the catalogue and the cell, becomes a complete `ControlPlaneSpec`,
+//!   or a list of refusals that say what would be accepted;
+//! * [`diff()`]: two such specs become a [`Plan`]: what changes, which program restarts or rolls, and why;
+//! * [`rollout`]: which of a control plane's programs may be brought to their goal now, and what the others wait for;
+//! * [`address`]: addresses of pods, known before the pods start.
+
+pub mod address;
+pub mod catalogue;
+pub mod cell;
+pub mod datastore;
+pub mod diff;
+pub mod flags;
+pub mod network;
+pub mod refusal;
+pub mod resolve;
+pub mod rollout;
+pub mod skew;
+
+#[cfg(test)]
+mod fixtures;
+
+pub use catalogue::Catalogue;
+pub use cell::Cell;
+pub use diff::{Plan, diff};
+pub use refusal::{Refusal, Refused};
+pub use resolve::{Running, resolve};

@@ -1,0 +1,18 @@
+//! What the tests of the other crates stand on.
+//!
+//! * [`FakeApiServer`]: a Kubernetes API in memory, for reconcilers and fault injection.
+//! * [`ApiServer`]: a real etcd and kube-apiserver per test binary, gone for certain at its end.
+//! * [`FaultLayer`] and [`scenario`]: every API call fails once, in every way a call can fail.
+
+pub mod apiserver;
+pub mod fake;
+pub mod fault;
+pub mod scenario;
+
+pub use apiserver::{ApiServer, Options};
+pub use fake::{FakeApiServer, FakeService};
+pub use fault::{Fault, FaultLayer};
+pub use scenario::{Backend, Scenario, World};
+
+/// Body of an answer, as the fake and the layers of this crate make it.
+pub type ResponseBody = http_body_util::combinators::UnsyncBoxBody<bytes::Bytes, tower::BoxError>;

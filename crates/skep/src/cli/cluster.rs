@@ -1,0 +1,253 @@
+//! Commands about clusters and the catalogue.
+
+use std::{path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::output::format::Format;
+
+/// A cluster and the project it belongs to.
+#[derive(Clone, Debug, Args)]
+pub struct Named {
+    /// Name of the cluster
+    pub name: String,
+    /// Project (namespace of the hub)
+    #[arg(long, short = 'n', visible_alias = "namespace", default_value = "default")]
+    pub project: String,
+}
+
+/// `skep create`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Create {
+    /// Create a cluster and wait until it is ready
+    Cluster(CreateCluster),
+}
+
+/// `skep create cluster`
+#[derive(Clone, Debug, Args)]
+pub struct CreateCluster {
+    #[command(flatten)]
+    pub named: Named,
+    /// Kubernetes version, like v1.36.3; the channel decides when not set
+    #[arg(long, conflicts_with = "channel")]
+    pub version: Option<String>,
+    /// Where new versions come from
+    #[arg(long, value_enum, ignore_case = true)]
+    pub channel: Option<ChannelArg>,
+    /// Size class; the profile's when not set
+    #[arg(long, value_name = "CLASS")]
+    pub size: Option<String>,
+    /// Profile with the defaults
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// How many copies run; the profile's when not set
+    #[arg(long, value_enum)]
+    pub availability: Option<AvailabilityArg>,
+    /// Return as soon as the hub has accepted it
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait, like 90s or 5m
+    #[arg(long, default_value = "5m")]
+    pub timeout: Span,
+    /// Form of the output
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// `--channel`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChannelArg {
+    /// The newest stable release.
+    Stable,
+    /// The newest release that is stable or in preview.
+    Preview,
+}
+
+/// `--availability`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AvailabilityArg {
+    /// One copy of each part.
+    Single,
+    /// Two copies in different zones.
+    HighlyAvailable,
+}
+
+/// `skep get`
+#[derive(Clone, Debug, Args)]
+pub struct Get {
+    /// What to list
+    #[arg(value_enum)]
+    pub kind: Kind,
+    /// Only the one of this name
+    pub name: Option<String>,
+    /// Project (namespace of the hub)
+    #[arg(long, short = 'n', visible_alias = "namespace", conflicts_with = "all_projects")]
+    pub project: Option<String>,
+    /// In all projects
+    #[arg(long, short = 'A', visible_alias = "all-namespaces")]
+    pub all_projects: bool,
+    /// Only those with these labels, like team=web
+    #[arg(long, short = 'l')]
+    pub selector: Option<String>,
+    /// Form of the output
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// Kinds that can be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Clusters of a project.
+    #[value(alias = "cluster", alias = "skc")]
+    Clusters,
+    /// Control planes of the cell.
+    #[value(name = "controlplanes", alias = "controlplane", alias = "skcp")]
+    ControlPlanes,
+    /// Datastores of the cell.
+    #[value(alias = "datastore", alias = "skds")]
+    Datastores,
+    /// Size classes.
+    #[value(name = "sizeclasses", alias = "sizeclass", alias = "szc")]
+    SizeClasses,
+    /// Profiles.
+    #[value(alias = "profile", alias = "clusterprofiles", alias = "clusterprofile")]
+    Profiles,
+    /// Releases.
+    #[value(alias = "release", alias = "rel")]
+    Releases,
+}
+
+/// `skep describe`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Describe {
+    /// A cluster: conditions, control plane, pods, events, pending changes
+    Cluster(Named),
+    /// A datastore: conditions, pods, events
+    Datastore {
+        /// Name of the datastore
+        name: String,
+        /// Namespace
+        #[arg(long, short = 'n', default_value = skep_api::SYSTEM_NAMESPACE)]
+        namespace: String,
+    },
+}
+
+/// `skep delete`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Delete {
+    /// Delete a cluster with all its data
+    Cluster(DeleteCluster),
+}
+
+/// `skep delete cluster`
+#[derive(Clone, Debug, Args)]
+pub struct DeleteCluster {
+    #[command(flatten)]
+    pub named: Named,
+    /// Return as soon as the hub has accepted it
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait, like 90s or 5m
+    #[arg(long, default_value = "5m")]
+    pub timeout: Span,
+    /// It is no error when it does not exist
+    #[arg(long)]
+    pub ignore_not_found: bool,
+}
+
+/// `skep wait`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Wait {
+    /// Wait for a cluster
+    Cluster(WaitCluster),
+}
+
+/// `skep wait cluster`
+#[derive(Clone, Debug, Args)]
+pub struct WaitCluster {
+    #[command(flatten)]
+    pub named: Named,
+    /// What to wait for
+    #[arg(long = "for", value_enum, default_value_t = WaitFor::Ready)]
+    pub goal: WaitFor,
+    /// How long to wait, like 90s or 5m
+    #[arg(long, default_value = "5m")]
+    pub timeout: Span,
+}
+
+/// `--for`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WaitFor {
+    /// It answers and is as its spec says.
+    Ready,
+    /// It is gone.
+    Deleted,
+}
+
+/// `skep use`
+#[derive(Clone, Debug, Args)]
+pub struct Use {
+    #[command(flatten)]
+    pub named: Named,
+    /// Name of the context [default: skep-PROJECT-NAME]
+    #[arg(long)]
+    pub context: Option<String>,
+}
+
+/// `skep plan`
+#[derive(Clone, Debug, Args)]
+pub struct Plan {
+    /// File with Cluster objects; - for stdin
+    #[arg(long, short)]
+    pub file: PathBuf,
+    /// Project of objects that name none
+    #[arg(long, short = 'n', visible_alias = "namespace", default_value = "default")]
+    pub project: String,
+    /// Form of the output
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// A length of time as people write it: `90s`, `5m`, `1h30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not a length of time: write it like 90s, 5m or 1h30m");
+        let mut total = Duration::ZERO;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+            let (number, tail) = rest.split_at(digits);
+            let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
+            let (unit, tail) = tail.split_at(unit);
+            let number: u32 = number.parse().map_err(|_| wrong())?;
+            total += match unit {
+                "s" => Duration::from_secs(1),
+                "m" => Duration::from_secs(60),
+                "h" => Duration::from_secs(3600),
+                _ => return Err(wrong()),
+            } * number;
+            rest = tail;
+        }
+        if total.is_zero() { Err(wrong()) } else { Ok(Self(total)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_of_time() {
+        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661)] {
+            assert_eq!(text.parse::<Span>().unwrap().0, Duration::from_secs(seconds));
+        }
+        for bad in ["", "5", "m", "5 m", "-5m", "0s", "5d", "1.5m", "99999999999s"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Parts of Skep as programs of their own, for cells that are ordinary Kubernetes clusters.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+
+/// What every part needs to know.
+#[derive(Clone, Debug, Args)]
+pub struct Common {
+    /// Address of metrics and health endpoints
+    #[arg(long, env = "SKEP_METRICS_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:9090")]
+    pub metrics_listen: SocketAddr,
+    /// What is logged, like info or skep_gateway=debug
+    #[arg(long, env = "SKEP_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// Log as JSON lines
+    #[arg(long, env = "SKEP_LOG_JSON")]
+    pub log_json: bool,
+}
+
+/// `skep operator`
+#[derive(Clone, Debug, Args)]
+pub struct Operator {
+    #[command(flatten)]
+    pub common: Common,
+    /// URL of the gateway as tenants' clients reach it
+    #[arg(long, env = "SKEP_GATEWAY_URL", value_name = "URL")]
+    pub gateway_url: String,
+    /// URL of the gateway as pods of the cell reach it [default: the same]
+    #[arg(long, env = "SKEP_GATEWAY_INSIDE_URL", value_name = "URL")]
+    pub gateway_inside_url: Option<String>,
+    /// Domain under which tenants are named
+    #[arg(long, env = "SKEP_DOMAIN", default_value = skep_api::DEFAULT_DOMAIN)]
+    pub domain: String,
+    /// Name of this copy in leader election [default: the host's name]
+    #[arg(long, env = "SKEP_IDENTITY", value_name = "NAME")]
+    pub identity: Option<String>,
+    /// Namespace of the lease
+    #[arg(long, env = "SKEP_NAMESPACE", default_value = skep_api::SYSTEM_NAMESPACE)]
+    pub namespace: String,
+}
+
+/// `skep gateway`
+#[derive(Clone, Debug, Args)]
+pub struct Gateway {
+    #[command(flatten)]
+    pub common: Common,
+    /// Address for tenants' clients [default: that of the file, else 127.0.0.1:6443]
+    #[arg(long, env = "SKEP_GATEWAY_LISTEN", value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// YAML file with limits, timeouts and PROXY protocol
+    #[arg(long, env = "SKEP_GATEWAY_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// `skep vnode`
+#[derive(Clone, Debug, Args)]
+pub struct Vnode {
+    #[command(flatten)]
+    pub common: Common,
+    /// Name of the node
+    #[arg(long, env = "SKEP_NODE_NAME")]
+    pub name: String,
+    /// Zone of the node
+    #[arg(long, env = "SKEP_NODE_ZONE", default_value = "a")]
+    pub zone: String,
+    /// Which of the eight address ranges of the network the node has, from 0 to 7
+    #[arg(long, env = "SKEP_NODE_INDEX", default_value_t = 0)]
+    pub index: u8,
+    /// Loopback network of the pods
+    #[arg(long, env = "SKEP_NETWORK", default_value = "127.64.0.0/16")]
+    pub network: skep_plan::address::LoopbackNet,
+    /// Directory of the node's state
+    #[arg(long, env = "SKEP_NODE_DIR", value_name = "DIR")]
+    pub node_dir: PathBuf,
+    /// Serving certificate of the kubelet endpoint
+    #[arg(long, env = "SKEP_NODE_CERT", value_name = "FILE")]
+    pub tls_cert: PathBuf,
+    /// Its key
+    #[arg(long, env = "SKEP_NODE_KEY", value_name = "FILE")]
+    pub tls_key: PathBuf,
+    /// Common name of the API server's client certificate
+    #[arg(long, env = "SKEP_NODE_API_SERVER", default_value = "kube-apiserver-kubelet-client")]
+    pub api_server_name: String,
+    /// Authority of the API server's client certificate
+    #[arg(long, env = "SKEP_NODE_CLIENT_CA", value_name = "FILE")]
+    pub client_ca: PathBuf,
+}

@@ -1,0 +1,5 @@
+//! Measurements with same-run ratios. Nothing here is a test: a slow machine makes figures, not failures.
+
+pub mod bare;
+pub mod create;
+mod report;

@@ -1,0 +1,206 @@
+//! The yardstick: kube-apiserver, kube-controller-manager and kube-scheduler started by hand on a fresh prefix of an
+//! etcd that already runs. Nothing is left out to make it slow and nothing added to make it fast: upstream's defaults,
+//! all three started at once, an administrator's token instead of certificates.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use skep_engine::Artifact;
+use skep_kubeops::client::ClientConfig;
+
+use crate::processes;
+
+/// How long anything may take before the bench gives up.
+pub const LIMIT: Duration = Duration::from_secs(120);
+/// Pause between two looks: small against what is measured, large against what a look costs.
+pub const LOOK: Duration = Duration::from_millis(20);
+
+/// Programs that are stopped, the last started first, when this is dropped.
+pub struct Programs(Vec<Child>);
+
+impl Drop for Programs {
+    fn drop(&mut self) {
+        while let Some(mut child) = self.0.pop() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// What one bare start took.
+pub struct Start {
+    /// Spawn of the three programs → default ServiceAccount readable.
+    pub wall: Duration,
+    /// CPU time of the three programs until then.
+    pub cpu: Duration,
+    /// PSS of the three programs at that moment, in bytes.
+    pub pss: u64,
+}
+
+/// An etcd for bare starts.
+pub struct Etcd {
+    url: String,
+    _programs: Programs,
+}
+
+/// Starts etcd in `dir` and waits until it answers.
+pub async fn etcd(etcd: &Artifact, dir: &Path) -> anyhow::Result<Etcd> {
+    let (client, peer) = (free_port()?, free_port()?);
+    let url = format!("http://127.0.0.1:{client}");
+    let peer = format!("http://127.0.0.1:{peer}");
+    let child = spawn(
+        etcd,
+        "etcd",
+        dir,
+        &[
+            "--name=bare".to_owned(),
+            format!("--data-dir={}", dir.join("data").display()),
+            format!("--listen-client-urls={url}"),
+            format!("--advertise-client-urls={url}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--initial-cluster=bare={peer}"),
+        ],
+    )?;
+    let programs = Programs(vec![child]);
+    let until = Instant::now() + LIMIT;
+    while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, client)).is_err() {
+        anyhow::ensure!(Instant::now() < until, "etcd did not start; its log is in {}", dir.display());
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(Etcd { url, _programs: programs })
+}
+
+/// Starts one control plane on the prefix `/<name>` and waits for its default ServiceAccount.
+pub async fn start(kube: &Artifact, etcd: &Etcd, dir: &Path, name: &str) -> anyhow::Result<Start> {
+    let dir = dir.join(name);
+    fs::create_dir_all(&dir)?;
+    let ports = [free_port()?, free_port()?, free_port()?];
+    let server = format!("https://127.0.0.1:{}", ports[0]);
+    let files = Files::write(&dir, &server)?;
+
+    let begun = Instant::now();
+    let mut programs = Programs(Vec::new());
+    programs.0.push(spawn(kube, "kube-apiserver", &dir, &files.api_server(&etcd.url, name, ports[0]))?);
+    let kubeconfig = format!("--kubeconfig={}", files.kubeconfig.display());
+    let controllers = [
+        kubeconfig.clone(),
+        format!("--service-account-private-key-file={}", files.key.display()),
+        "--use-service-account-credentials=true".to_owned(),
+        "--bind-address=127.0.0.1".to_owned(),
+        format!("--secure-port={}", ports[1]),
+    ];
+    programs.0.push(spawn(kube, "kube-controller-manager", &dir, &controllers)?);
+    let scheduler =
+        [kubeconfig, "--bind-address=127.0.0.1".to_owned(), format!("--secure-port={}", ports[2])];
+    programs.0.push(spawn(kube, "kube-scheduler", &dir, &scheduler)?);
+
+    let client = ClientConfig::from_yaml(&fs::read_to_string(&files.kubeconfig)?)
+        .await?
+        .retries(0)
+        .build("skep-bench")?;
+    default_service_account(client).await.with_context(|| format!("bare start {name}"))?;
+    let wall = begun.elapsed();
+    let of = |read: fn(&processes::Process) -> u64| -> u64 {
+        programs.0.iter().filter_map(|child| processes::Process::read(child.id())).map(|p| read(&p)).sum()
+    };
+    let cpu = Duration::from_millis(of(|process| process.cpu.as_millis() as u64));
+    Ok(Start { wall, cpu, pss: of(|process| process.pss().unwrap_or_default()) })
+}
+
+/// Waits until the default ServiceAccount of a cluster can be read.
+pub async fn default_service_account(client: kube::Client) -> anyhow::Result<()> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client, "default");
+    let until = Instant::now() + LIMIT;
+    loop {
+        match accounts.get("default").await {
+            Ok(_) => return Ok(()),
+            Err(error) => {
+                anyhow::ensure!(Instant::now() < until, "no default ServiceAccount in time: {error}")
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+struct Files {
+    dir: PathBuf,
+    key: PathBuf,
+    tokens: PathBuf,
+    kubeconfig: PathBuf,
+    egress: PathBuf,
+}
+
+impl Files {
+    fn write(dir: &Path, server: &str) -> anyhow::Result<Self> {
+        let files = Self {
+            dir: dir.to_owned(),
+            key: dir.join("service-account.key"),
+            tokens: dir.join("tokens.csv"),
+            kubeconfig: dir.join("kubeconfig"),
+            egress: dir.join("egress.yaml"),
+        };
+        fs::write(&files.key, skep_pki::ServiceAccountKey::generate()?.private_pem.as_str())?;
+        fs::write(&files.tokens, "bench,admin,admin,system:masters\n")?;
+        let kubeconfig = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "bare",
+            "clusters": [{"name": "bare", "cluster": {"server": server, "insecure-skip-tls-verify": true}}],
+            "users": [{"name": "admin", "user": {"token": "bench"}}],
+            "contexts": [{"name": "bare", "context": {"cluster": "bare", "user": "admin"}}],
+        });
+        fs::write(&files.kubeconfig, kubeconfig.to_string())?;
+        // No packet may leave for a ClusterIP: the socket does not exist, so that such a dial fails at once.
+        let egress = serde_json::json!({
+            "apiVersion": "apiserver.k8s.io/v1beta1", "kind": "EgressSelectorConfiguration",
+            "egressSelections": [{"name": "cluster", "connection": {"proxyProtocol": "HTTPConnect",
+                "transport": {"uds": {"udsName": dir.join("no-egress.sock")}}}}],
+        });
+        fs::write(&files.egress, egress.to_string())?;
+        Ok(files)
+    }
+
+    fn api_server(&self, etcd: &str, prefix: &str, port: u16) -> Vec<String> {
+        vec![
+            format!("--etcd-servers={etcd}"),
+            format!("--etcd-prefix=/{prefix}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--advertise-address=198.18.0.1".to_owned(),
+            format!("--secure-port={port}"),
+            format!("--cert-dir={}", self.dir.join("certificates").display()),
+            format!("--token-auth-file={}", self.tokens.display()),
+            format!("--service-account-key-file={}", self.key.display()),
+            format!("--service-account-signing-key-file={}", self.key.display()),
+            "--service-account-issuer=https://kubernetes.default.svc".to_owned(),
+            "--service-cluster-ip-range=10.96.0.0/16".to_owned(),
+            "--authorization-mode=Node,RBAC".to_owned(),
+            format!("--egress-selector-config-file={}", self.egress.display()),
+        ]
+    }
+}
+
+fn spawn(artifact: &Artifact, program: &str, dir: &Path, args: &[String]) -> anyhow::Result<Child> {
+    fs::create_dir_all(dir)?;
+    let path = artifact.program(program).with_context(|| format!("the engine has no {program}"))?;
+    let log = fs::File::create(dir.join(format!("{program}.log")))?;
+    Command::new(path)
+        .args(args)
+        .env_clear()
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot start {program}"))
+}
+
+fn free_port() -> anyhow::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

@@ -1,0 +1,113 @@
+//! `cargo xtask conformance`: upstream's own end-to-end suite is the judge of a tenant cluster.
+//!
+//! Guarantees: exactly the listed tests run, each is accounted for by name, and one that did not run counts as much as
+//! one that failed. Tests that need a node are run like the others and shown with what really happened to them.
+
+mod binaries;
+mod needs_node;
+mod report;
+mod run;
+mod suite;
+mod table;
+mod verdict;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use suite::Suite;
+
+/// What to run, and against which cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Run the tests that need no node (all there are until tenants have nodes).
+    #[arg(long, required = true)]
+    nodeless: bool,
+    /// Run only the quick selection of them: under two minutes on two cores.
+    #[arg(long)]
+    quick: bool,
+    /// The cluster's kubeconfig.
+    #[arg(long, conflicts_with = "cluster", required_unless_present = "cluster")]
+    kubeconfig: Option<PathBuf>,
+    /// A cluster of the running installation: its kubeconfig is asked for with `skep kubeconfig`.
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Data directory of that installation; the user's default one when not set.
+    #[arg(long, requires = "cluster")]
+    data_dir: Option<PathBuf>,
+    /// The `skep` binary.
+    #[arg(long, default_value = "target/release/skep")]
+    skep: PathBuf,
+    /// Tests at once; 8 of all, 4 of the quick selection when not set.
+    #[arg(long)]
+    procs: Option<usize>,
+    /// Where the table, the reports and the log go.
+    #[arg(long, default_value_os_t = default_out())]
+    out: PathBuf,
+}
+
+fn default_out() -> PathBuf {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    target.join("conformance")
+}
+
+/// Runs the suite against a cluster and prints what came of it.
+///
+/// # Errors
+/// When a test failed or did not run that must pass, or when the suite could not be run at all.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    // Lives as long as the tests do.
+    let scratch = tempfile::tempdir()?;
+    let kubeconfig = match (&options.kubeconfig, &options.cluster) {
+        (Some(path), _) => path.clone(),
+        (None, Some(cluster)) => ask_skep(&options, cluster, scratch.path())?,
+        (None, None) => anyhow::bail!("name a cluster: --kubeconfig PATH or --cluster NAME"),
+    };
+    let mut suite = if options.quick { Suite::quick() } else { Suite::nodeless() };
+    suite.procs = options.procs.unwrap_or(suite.procs);
+    judge(suite, &kubeconfig, &options.out).await
+}
+
+/// The quick selection against a cluster, as `make demo` runs it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn quick(kubeconfig: &Path) -> anyhow::Result<()> {
+    judge(Suite::quick(), kubeconfig, &default_out()).await
+}
+
+async fn judge(suite: Suite, kubeconfig: &Path, out: &Path) -> anyhow::Result<()> {
+    let binaries = binaries::ensure().await?;
+    binaries.same_minor_as(kubeconfig)?;
+    let out = std::path::absolute(out)?;
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    let kubeconfig = std::path::absolute(kubeconfig)?;
+    let run = run::Run { suite: &suite, binaries: &binaries, kubeconfig: &kubeconfig, out: &out };
+    let wall = run.execute().await?;
+    let report = report::Report::read(&out.join(run::JSON))?;
+    let verdict = verdict::Verdict::new(&suite, &report, needs_node::list());
+    let table = table::render(&suite, &verdict, wall);
+    std::fs::write(out.join("table.md"), &table)?;
+    println!("\n{table}\nAll of it, the log and junit.xml: {}", out.display());
+    verdict.result()
+}
+
+fn ask_skep(options: &Options, cluster: &str, scratch: &Path) -> anyhow::Result<PathBuf> {
+    let mut command = Command::new(&options.skep);
+    command.args(["kubeconfig", cluster]);
+    if let Some(dir) = &options.data_dir {
+        command.env("SKEP_DATA_DIR", dir);
+    }
+    let output = command.output().with_context(|| {
+        format!("cannot run {}; build it, or name it with --skep", options.skep.display())
+    })?;
+    anyhow::ensure!(
+        output.status.success(),
+        "skep kubeconfig {cluster}: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    let path = scratch.join("kubeconfig");
+    std::fs::write(&path, output.stdout)?;
+    Ok(path)
+}

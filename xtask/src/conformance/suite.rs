@@ -1,0 +1,90 @@
+//! Which tests run. A test is known by its whole name, as upstream prints it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What upstream calls its suite; the runner puts it before every name.
+const DESCRIPTION: &str = "Kubernetes e2e suite";
+
+const NODELESS: &str = include_str!("../../../tests/conformance/nodeless-tests.txt");
+const QUICK: &str = include_str!("../../../tests/conformance/quick-tests.txt");
+
+/// A selection of tests.
+#[derive(Debug)]
+pub struct Suite {
+    /// What the selection is, for people.
+    pub title: &'static str,
+    /// Full names, sorted.
+    pub tests: BTreeSet<&'static str>,
+    /// When the runner gives up.
+    pub timeout: Duration,
+    /// Tests at once. Most of a test's time is waiting, so there are more of them than cores; each takes 100 MiB.
+    pub procs: usize,
+}
+
+impl Suite {
+    /// All tests that were chosen to need no node.
+    pub fn nodeless() -> Self {
+        Self {
+            title: "tests that need no node",
+            tests: names(NODELESS),
+            timeout: Duration::from_secs(45 * 60),
+            // Four of them wait for five to ten minutes each; the others must not wait for those.
+            procs: 8,
+        }
+    }
+
+    /// A selection of them for every day.
+    pub fn quick() -> Self {
+        Self { title: "quick selection", tests: names(QUICK), timeout: Duration::from_secs(5 * 60), procs: 4 }
+    }
+
+    /// A regular expression that matches these tests, each from its first to its last character, and no others.
+    pub fn focus(&self) -> String {
+        let names: Vec<String> = self.tests.iter().map(|name| escape(name)).collect();
+        format!("^{DESCRIPTION} (?:{})$", names.join("|"))
+    }
+}
+
+/// One name per line; `#` begins a comment line.
+pub fn names(list: &'static str) -> BTreeSet<&'static str> {
+    list.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// Takes the meaning from the characters that have one in Go's regular expressions (`regexp.QuoteMeta`).
+fn escape(name: &str) -> String {
+    let mut escaped = String::with_capacity(name.len() + 16);
+    for c in name.chars() {
+        if r"\.+*?()|[]{}^$".contains(c) {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_what_they_say() {
+        let all = Suite::nodeless().tests;
+        assert_eq!(all.len(), 146);
+        assert!(all.iter().all(|name| name.starts_with("[sig-") && name.contains("[Conformance]")));
+        let quick = Suite::quick().tests;
+        assert!(!quick.is_empty() && quick.is_subset(&all), "{:?}", quick.difference(&all));
+        assert_eq!(
+            QUICK.lines().filter(|l| l.starts_with('[')).count(),
+            quick.len(),
+            "a name is listed twice"
+        );
+    }
+
+    #[test]
+    fn names_mean_themselves() {
+        assert_eq!(escape("[sig-x] a (b) c. `d` {e}|f"), r"\[sig-x\] a \(b\) c\. `d` \{e\}\|f");
+        let suite = Suite { title: "", tests: names("# no\n\nb [C]\na."), timeout: Duration::ZERO, procs: 1 };
+        assert_eq!(suite.focus(), r"^Kubernetes e2e suite (?:a\.|b \[C\])$");
+    }
+}

@@ -1,0 +1,46 @@
+//! Repository tasks: what people run on a checkout, as opposed to what the product does.
+
+mod bench;
+mod conformance;
+mod crds;
+mod demo;
+mod engine;
+mod installation;
+mod processes;
+
+use clap::Parser as _;
+
+/// Tasks of the Skep repository.
+#[derive(clap::Parser)]
+#[command(name = "cargo xtask")]
+enum Task {
+    /// Measure the product against its yardsticks.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Show the main job of the product from beginning to end.
+    Demo(demo::Options),
+    /// Run upstream's conformance tests against a tenant cluster.
+    Conformance(conformance::Options),
+    /// Write the CustomResourceDefinitions under deploy/crds, or check them.
+    Crds(crds::Options),
+    /// Make upstream's programs ahead of time.
+    Engine(engine::Options),
+}
+
+/// What is measured.
+#[derive(clap::Subcommand)]
+enum Bench {
+    /// What a tenant cluster costs, against the same programs started by hand.
+    Create(bench::create::Options),
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    match Task::parse() {
+        Task::Bench(Bench::Create(options)) => bench::create::run(&options).await,
+        Task::Demo(options) => demo::run(&options).await,
+        Task::Conformance(options) => conformance::run(options).await,
+        Task::Crds(options) => crds::run(&options),
+        Task::Engine(options) => engine::run(options).await,
+    }
+}
