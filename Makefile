@@ -11,10 +11,11 @@ test: ## Everything that must hold before a change lands
 	@scripts/prerequisites
 	@scripts/test
 
-bench: ## What a cluster costs, against a bare start in the same run
+bench: ## What a cluster and the gateway cost, against a bare start, a direct connection and haproxy in the same run
 	@scripts/prerequisites
 	@cargo build --release --package skep --package xtask
 	@target/release/xtask bench create
+	@target/release/xtask bench gateway
 
 crds: ## Write deploy/crds from the types
 	@cargo xtask crds

@@ -1,10 +1,10 @@
-// Command kube is every upstream Kubernetes program Skep runs, in one binary:
-// the name it is called by (argv[0]) chooses which. One file means that the
-// text pages of all tenants' processes on a machine are shared.
+// Command kube is every upstream program of a control plane, and kubectl, in one
+// binary: the name it is called by (argv[0]) chooses which. One file means that
+// the text pages of all tenants' processes on a machine are shared. What runs on
+// real nodes is not in it: a third of the packages, for machines that have none.
 package main
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,17 +18,13 @@ import (
 	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
-	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
-	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
 var commands = map[string]func() *cobra.Command{
 	"kube-apiserver":          apiserver.NewAPIServerCommand,
 	"kube-controller-manager": controllers.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
-	"kube-proxy":              proxy.NewProxyCommand,
-	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 }
 
 func main() {
@@ -42,7 +38,7 @@ func main() {
 	}
 	newCommand, ok := commands[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "%s: call this binary by one of kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kubelet, kubectl\n", name)
+		fmt.Fprintf(os.Stderr, "%s: call this binary by one of kube-apiserver, kube-controller-manager, kube-scheduler, kubectl\n", name)
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(newCommand()))

@@ -2,4 +2,5 @@
 
 pub mod bare;
 pub mod create;
+pub mod gateway;
 mod report;

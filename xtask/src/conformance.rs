@@ -10,6 +10,7 @@ mod run;
 mod suite;
 mod table;
 mod verdict;
+mod way;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,6 +70,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     judge(suite, &kubeconfig, &options.out).await
 }
 
+/// Builds the suite, so that a later run begins with its tests.
+pub async fn prepare() -> anyhow::Result<()> {
+    binaries::ensure().await.map(drop)
+}
+
 /// The quick selection against a cluster, as `make demo` runs it.
 ///
 /// # Errors
@@ -82,8 +88,10 @@ async fn judge(suite: Suite, kubeconfig: &Path, out: &Path) -> anyhow::Result<()
     binaries.same_minor_as(kubeconfig)?;
     let out = std::path::absolute(out)?;
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
+    let scratch = tempfile::tempdir()?;
     let kubeconfig = std::path::absolute(kubeconfig)?;
-    let run = run::Run { suite: &suite, binaries: &binaries, kubeconfig: &kubeconfig, out: &out };
+    let way = way::Way::open(&kubeconfig, &binaries.kubectl, scratch.path()).await?;
+    let run = run::Run { suite: &suite, binaries: &binaries, kubeconfig: &way.kubeconfig, out: &out };
     let wall = run.execute().await?;
     let report = report::Report::read(&out.join(run::JSON))?;
     let verdict = verdict::Verdict::new(&suite, &report, needs_node::list());

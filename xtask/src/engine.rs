@@ -12,7 +12,7 @@ pub struct Options {
     list: bool,
 }
 
-/// Makes images, one after the other, and prints where they are.
+/// Lists or makes images.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let engine = Engine::from_env()?;
     if options.list {
@@ -21,9 +21,15 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }
     let known = || engine.list().into_iter().map(|entry| entry.image).collect();
     let images: Vec<ImageRef> = if options.images.is_empty() { known() } else { options.images };
+    make(&images).await
+}
+
+/// Makes images, one after the other, and prints where they are.
+pub async fn make(images: &[ImageRef]) -> anyhow::Result<()> {
+    let engine = Engine::from_env()?;
     for image in images {
         let artifact = engine
-            .ensure(&image, &Lines::stderr())
+            .ensure(image, &Lines::stderr())
             .await
             .map_err(|error| anyhow::anyhow!("{}: {error} ({})", error.code(), error.code().page()))?;
         println!("{image}\t{}\t{}", artifact.source, artifact.bin_dir.display());

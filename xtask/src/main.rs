@@ -32,12 +32,15 @@ enum Task {
 enum Bench {
     /// What a tenant cluster costs, against the same programs started by hand.
     Create(bench::create::Options),
+    /// What the gateway costs, against a direct connection and haproxy.
+    Gateway(bench::gateway::Options),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Bench(Bench::Create(options)) => bench::create::run(&options).await,
+        Task::Bench(Bench::Gateway(options)) => bench::gateway::run(&options),
         Task::Demo(options) => demo::run(&options).await,
         Task::Conformance(options) => conformance::run(options).await,
         Task::Crds(options) => crds::run(&options),

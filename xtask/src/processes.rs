@@ -42,6 +42,12 @@ impl Process {
         })
     }
 
+    /// Its command line; empty once it is gone.
+    pub fn arguments(&self) -> Vec<String> {
+        let line = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    }
+
     /// Proportional set size in bytes; `None` once the process is gone or when it belongs to somebody else.
     pub fn pss(&self) -> Option<u64> {
         let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid)).ok()?;

@@ -3,7 +3,7 @@
 //! The one who starts reads the supervisor's snapshots from a pipe, so that its death is seen at once and with its
 //! reason; everybody else reads the same snapshots from the control socket.
 
-use std::{ffi::OsString, fs::File, os::fd::AsFd, process::Stdio, time::Duration};
+use std::{ffi::OsString, fs::File, os::fd::AsFd, pin::Pin, process::Stdio, time::Duration};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -21,7 +21,7 @@ use crate::{
     board::{Board, Phase, Snapshot},
     control::Client,
     halt,
-    lock::{self, Held, Lock},
+    lock::{self, Lock},
     logs, state,
 };
 
@@ -31,6 +31,8 @@ pub const HELD: i32 = 75;
 const HANDOVER: Duration = Duration::from_secs(10);
 /// For a stop: more than all its parts may take together.
 const STOP: Duration = Duration::from_secs(180);
+/// How many supervisors `up` may see die before it gives up.
+const DEATHS: u32 = 3;
 /// Lines of the log that go into an error.
 const TAIL: usize = 8;
 /// How often a step that takes its time is shown again with a later clock.
@@ -81,14 +83,21 @@ pub async fn up(
     options.check()?;
     layout.prepare()?;
     state::read(layout)?;
-    match lock::acquire(layout)? {
-        // The supervisor takes it itself: between here and there another one may be quicker, see HELD.
-        Ok(lock) => drop(lock),
-        Err(held) => return attach(layout, held, options, show).await.map(Up::Attached),
-    }
-    match launch(layout, args, environment, &mut show, interrupted).await? {
-        Launched::Ready(snapshot) => Ok(Up::Started(*snapshot)),
-        Launched::Held => attach(layout, Held { pid: 0 }, options, show).await.map(Up::Attached),
+    tokio::pin!(interrupted);
+    let mut deaths = 0;
+    loop {
+        // Only a look: the supervisor takes the lock itself. Between here and there another one may be quicker, see HELD.
+        if lock::acquire(layout)?.is_ok()
+            && let Launched::Ready(snapshot) =
+                launch(layout, args, environment, &mut show, interrupted.as_mut()).await?
+        {
+            return Ok(Up::Started(*snapshot));
+        }
+        match find(layout, options, &mut show).await {
+            // It was about to die when we found it; so was, perhaps, the one after it.
+            Err(Error::DaemonDied { .. }) if deaths < DEATHS => deaths += 1,
+            found => return found.map(Up::Attached),
+        }
     }
 }
 
@@ -102,7 +111,7 @@ async fn launch(
     args: &[OsString],
     environment: &[(&str, &str)],
     show: &mut impl FnMut(&Snapshot),
-    interrupted: impl Future<Output = ()>,
+    mut interrupted: Pin<&mut impl Future<Output = ()>>,
 ) -> Result<Launched> {
     let log = layout.log("skep");
     let failed =
@@ -121,7 +130,6 @@ async fn launch(
         return Err(Error::DaemonDied { tail: String::new() });
     };
     let mut lines = BufReader::new(stdout).lines();
-    tokio::pin!(interrupted);
     let mut asked = false;
     let mut clock = tokio::time::interval(CLOCK);
     let mut last: Option<Snapshot> = None;
@@ -152,7 +160,7 @@ async fn launch(
     if status.code() == Some(HELD) {
         return Ok(Launched::Held);
     }
-    Err(Error::DaemonDied { tail: logs::tail_text(&log, TAIL) })
+    Err(died(layout))
 }
 
 fn failure(snapshot: &Snapshot) -> Error {
@@ -166,22 +174,16 @@ fn failure(snapshot: &Snapshot) -> Error {
     }
 }
 
-/// Attaches to the supervisor that holds the lock and waits until it is ready.
+/// Uses the supervisor that holds the lock: waits until it is ready, refuses when it was asked for something else.
 ///
 /// # Errors
-/// [`Error::OtherSettings`], [`Error::Locked`], and why it fails when it does.
-pub async fn find(layout: &Layout, options: &Options, show: impl FnMut(&Snapshot)) -> Result<Snapshot> {
-    attach(layout, Held { pid: 0 }, options, show).await
-}
-
-/// Uses a running supervisor: waits until it is ready, refuses when it was asked for something else.
-async fn attach(
+/// [`Error::OtherSettings`], [`Error::Locked`], [`Error::DaemonDied`], and why it fails when it does.
+pub async fn find(
     layout: &Layout,
-    held: Held,
     options: &Options,
     mut show: impl FnMut(&Snapshot),
 ) -> Result<Snapshot> {
-    let mut client = connect(layout, held).await?;
+    let Some(mut client) = connect(layout).await? else { return Err(died(layout)) };
     while let Some(snapshot) = client.next().await {
         // Decided after the configuration step; before it there is nothing to compare with.
         let differences = options.differences(&snapshot.endpoints);
@@ -196,21 +198,31 @@ async fn attach(
             Phase::Starting => {}
         }
     }
-    Err(Error::DaemonDied { tail: logs::tail_text(&layout.log("skep"), TAIL) })
+    Err(died(layout))
 }
 
-/// Connects to a supervisor that holds the lock; it may be just about to open its socket.
-async fn connect(layout: &Layout, held: Held) -> Result<Client> {
+fn died(layout: &Layout) -> Error {
+    Error::DaemonDied { tail: logs::tail_text(&layout.log("skep"), TAIL) }
+}
+
+/// Connects to the supervisor that holds the lock; it may be just about to open its socket. Nothing when nobody holds
+/// it: a process that was killed keeps lock and socket until its last thread is gone.
+async fn connect(layout: &Layout) -> Result<Option<Client>> {
     let began = Instant::now();
     let mut pause = Duration::from_millis(5);
-    while began.elapsed() < HANDOVER {
+    loop {
         if let Some(client) = Client::watch(layout).await? {
-            return Ok(client);
+            return Ok(Some(client));
         }
-        sleep(pause).await;
+        match lock::acquire(layout)? {
+            Ok(_) => return Ok(None),
+            Err(held) if began.elapsed() > HANDOVER => {
+                return Err(Error::Locked { pid: held.pid, lock: layout.lock() });
+            }
+            Err(_) => sleep(pause).await,
+        }
         pause = (pause * 2).min(Duration::from_millis(200));
     }
-    Err(Error::Locked { pid: held.pid, lock: layout.lock() })
 }
 
 /// Stops the supervisor and everything it runs, or ends what a killed one left.
@@ -235,11 +247,9 @@ pub async fn down(layout: &Layout, mut show: impl FnMut(&Snapshot)) -> Result<Do
         let lock = wait_for_lock(layout).await?;
         return match last {
             Some(snapshot) if snapshot.phase == Phase::Failed => Err(failure(&snapshot)),
+            Some(snapshot) if snapshot.phase == Phase::Stopped => Ok(Down::Stopped),
             // It died on the way: the rest is ours.
-            Some(snapshot) if snapshot.phase != Phase::Stopped => {
-                clean(layout, lock).await.map(|_| Down::Stopped)
-            }
-            _ => Ok(Down::Stopped),
+            _ => clean(layout, lock).await.map(|_| Down::Stopped),
         };
     }
     match lock::acquire(layout)? {

@@ -126,6 +126,22 @@ impl Child {
         }
     }
 
+    /// Why it does not stay, once it has ended too often in a row. One that does not say when it serves counts as ready
+    /// as soon as it runs; that it cannot run shows only here.
+    pub async fn fails(&self) -> Error {
+        let mut state = self.state.clone();
+        let hopeless =
+            |state: &ChildState| matches!(state, ChildState::Failing(times, _) if *times >= MAX_FIRST_FAILURES);
+        let how = state.wait_for(hopeless).await.ok().map(|state| match &*state {
+            ChildState::Failing(_, how) => how.clone(),
+            _ => String::new(),
+        });
+        // Without a keeper it was stopped on purpose.
+        let Some(how) = how else { return std::future::pending().await };
+        let tail = logs::tail_text(&self.command.log, TAIL);
+        Error::ChildExits { component: self.command.name.to_owned(), how, tail }
+    }
+
     /// Stops it: SIGTERM, its grace, SIGKILL. Returns when nothing of it is left.
     pub async fn stop(self) {
         self.stop.cancel();

@@ -257,7 +257,10 @@ impl Error {
                 "use the skep version that wrote it to bring it up to date, or another directory".into()
             }
             Self::Damaged { .. } => "put the file back from a copy; its page says what is in it".into(),
-            Self::DiskFull { .. } => "free some space, then run `skep up` again: no data is lost".into(),
+            Self::DiskFull { .. } => {
+                let needed = crate::disk::NEEDED_MIB;
+                format!("free some space (at least {needed} MiB are needed), then run `skep up` again: no data is lost")
+            }
             Self::PortInUse { .. } => {
                 "stop the other program or choose another port, then run `skep up` again".into()
             }

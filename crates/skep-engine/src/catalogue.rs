@@ -13,8 +13,8 @@ pub const KUBERNETES: [&str; 2] = ["v1.36.3", "v1.35.4"];
 pub const ETCD: &str = "v3.7.3";
 
 /// What every `kube` image has, wherever it comes from.
-pub(crate) const KUBE_PROGRAMS: [&str; 6] =
-    ["kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"];
+pub(crate) const KUBE_PROGRAMS: [&str; 4] =
+    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
 /// What every `etcd` image has.
 pub(crate) const ETCD_PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
 
@@ -43,7 +43,7 @@ pub(crate) fn recipes() -> Vec<Recipe> {
 
 fn kube(version: &str) -> Recipe {
     let minor = minor(version);
-    // `kubectl version`, the API server's `/version` and the nodes' kubeletVersion all come from these; the two packages
+    // `kubectl version` and the API server's `/version` come from these; the two packages
     // are where a server and a client look.
     let ldflags = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"]
         .map(|package| {

@@ -25,6 +25,8 @@ pub fn command<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 
 /// Runs a service's future.
 pub fn service<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    // Started from /proc/self/exe it would be called `exe` where people look for it.
+    let _ = nix::sys::prctl::set_name(c"skep");
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).thread_keep_alive(Duration::from_secs(2));
     run(builder, future)

@@ -156,3 +156,16 @@ async fn a_missing_program_is_an_error_that_names_it() {
     assert!(error.to_string().contains("/nowhere/etcd"), "{error}");
     child.stop().await;
 }
+
+#[tokio::test]
+async fn one_that_cannot_stay_says_why() {
+    let bench = Bench::new();
+    let child = bench.start(&bench.command("echo unknown flag; exit 1"));
+    let error = timeout(PATIENCE, child.fails()).await.unwrap().to_string();
+    assert!(error.contains("etcd") && error.contains("exit code 1") && error.contains("unknown flag"), "{error}");
+    child.stop().await;
+    let child = bench.start(&bench.command(FOREVER));
+    child.ready(PATIENCE).await.unwrap();
+    assert!(futures::poll!(Box::pin(child.fails())).is_pending());
+    child.stop().await;
+}

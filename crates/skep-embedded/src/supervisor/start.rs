@@ -90,10 +90,20 @@ impl Running {
         self.parts.start(&prepared, &engine).await?;
         step.done();
 
+        // Nothing of this can succeed without controllers and scheduler.
         let step = self.board.step("datastore");
-        self.datastore(&client).await;
+        tokio::select! {
+            () = self.datastore(&client) => {}
+            error = self.fails() => return Err(error),
+        }
         step.done();
         Ok(())
+    }
+
+    /// Why the hub does not stay, once one of its programs has ended too often in a row.
+    async fn fails(&self) -> Error {
+        let children = self.children.iter().map(|(_, child)| Box::pin(child.fails()));
+        futures::future::select_all(children).await.0
     }
 
     fn child(&mut self, prepared: &Prepared, program: Program) -> Result<()> {

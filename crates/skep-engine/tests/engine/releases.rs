@@ -105,12 +105,14 @@ async fn a_wrong_archive_is_not_unpacked() {
 async fn one_bad_download_is_tried_again() {
     let server = Server::start().await.with_kubernetes(KUBE);
     let half = || PROGRAM.as_bytes()[..10].to_vec();
-    for (program, bad) in
-        [("kubectl", Reply::Cut(half())), ("kubelet", text("damaged")), ("kube-proxy", Reply::Stall(half()))]
-    {
+    for (program, bad) in [
+        ("kubectl", Reply::Cut(half())),
+        ("kube-apiserver", text("damaged")),
+        ("kube-controller-manager", Reply::Stall(half())),
+        ("kube-scheduler", Reply::Status(503)),
+    ] {
         server.reply(&kube_path(KUBE, program), [bad, text(PROGRAM)]);
     }
-    server.reply(&kube_path(KUBE, "kube-scheduler"), [Reply::Status(503), text(PROGRAM)]);
     let artifact = without_go(&server).ensure(&kube()).await.0.unwrap();
     assert_eq!(artifact.source, Source::Release);
     assert!(artifact.digests.values().all(|digest| *digest == sha256(PROGRAM.as_bytes())));

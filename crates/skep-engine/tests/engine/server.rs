@@ -85,14 +85,7 @@ impl Server {
 
     /// A whole and correct release of Kubernetes.
     pub fn with_kubernetes(self, version: &str) -> Self {
-        for program in [
-            "kube-apiserver",
-            "kube-controller-manager",
-            "kube-proxy",
-            "kube-scheduler",
-            "kubectl",
-            "kubelet",
-        ] {
+        for program in ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"] {
             let path = kube_path(version, program);
             self.reply(&path, [text(PROGRAM)]);
             self.reply(&format!("{path}.sha256"), [text(&sha256(PROGRAM.as_bytes()))]);

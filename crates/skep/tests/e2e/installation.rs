@@ -23,7 +23,7 @@ impl Installation {
     pub fn new(name: &str) -> Self {
         let dir = tempfile::Builder::new().prefix(&format!("skep-e2e-{name}-")).tempdir().unwrap();
         // Takes everything down when this process is gone, however it went: its end closes the pipe.
-        let script = r#"read -r _; "$1" down -q --data-dir "$2" >/dev/null 2>&1; rm -rf "$3""#;
+        let script = r#"read -r _; "$1" down -q --data-dir "$2" >/dev/null 2>&1; umount -l "$2" 2>/dev/null; rm -rf "$3""#;
         let data = dir.path().join("data");
         let guard = Command::new("/bin/sh")
             .args(["-c", script, "skep-e2e-guard", env!("CARGO_BIN_EXE_skep")])

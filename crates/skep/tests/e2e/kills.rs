@@ -1,6 +1,11 @@
 //! kill -9 of anything: it comes back with all data, and never twice.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, thread::sleep, time::Duration};
+
+use nix::{
+    sys::signal::{Signal, kill as signal},
+    unistd::Pid,
+};
 
 use crate::installation::{Installation, alive, eventually, kill};
 
@@ -74,4 +79,23 @@ pub fn everything_at_once(shared: &Installation) {
     shared.up();
     works(shared, "everything");
     once(shared);
+}
+
+/// Both etcds hang, as on a disk that does not answer, for longer than leases, probes and request timeouts last.
+pub fn etcd_away_for_a_minute(shared: &Installation) {
+    let hub = shared.component("etcd").unwrap();
+    let mut etcds = shared.container("etcd");
+    etcds.push(hub);
+    let send = |what| etcds.iter().for_each(|pid| drop(signal(Pid::from_raw(*pid), what)));
+    send(Signal::SIGSTOP);
+    sleep(Duration::from_secs(60));
+    // One that was given up meanwhile has a successor.
+    send(Signal::SIGCONT);
+    works(shared, "away");
+    once(shared);
+    // Their leases ran out; the next heartbeat says that they are well.
+    eventually("three ready nodes", || {
+        let nodes = shared.kubectl("get nodes --no-headers");
+        (nodes.lines().filter(|line| line.contains(" Ready ")).count() == 3).then_some(())
+    });
 }

@@ -12,6 +12,7 @@ mod installation;
 mod kills;
 mod lifecycle;
 mod parts;
+mod shortage;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -32,20 +33,18 @@ const SHARED: &[(&str, Scenario)] = &[
     ("parts::a_gateway_of_its_own", parts::a_gateway_of_its_own),
     ("parts::a_fourth_node", parts::a_fourth_node),
     ("clusters::a_resize_loses_no_request", clusters::a_resize_loses_no_request),
+    ("parts::nobody_was_refused", parts::nobody_was_refused),
     ("lifecycle::down_and_up_keep_everything", lifecycle::down_and_up_keep_everything),
     ("kills::programs_of_the_hub", kills::programs_of_the_hub),
     ("kills::programs_of_tenants", kills::programs_of_tenants),
+    ("kills::the_supervisor", kills::the_supervisor),
+    ("kills::everything_at_once", kills::everything_at_once),
+    ("kills::etcd_away_for_a_minute", kills::etcd_away_for_a_minute),
     ("lifecycle::a_second_installation_beside_it", lifecycle::a_second_installation_beside_it),
     ("clusters::a_version_change_loses_no_request", clusters::a_version_change_loses_no_request),
     ("clusters::delete_leaves_nothing", clusters::delete_leaves_nothing),
+    ("parts::nobody_was_refused", parts::nobody_was_refused),
     ("parts::an_operator_that_leads", parts::an_operator_that_leads),
-];
-
-/// Scenarios that fail now and are known to: run only by name. After the programs of hub and tenants were killed one by
-/// one, an `up` right after `kill -9` of the supervisor ends with SKEP-2018; a second `up` works.
-const KNOWN_TO_FAIL: &[(&str, Scenario)] = &[
-    ("kills::the_supervisor", kills::the_supervisor),
-    ("kills::everything_at_once", kills::everything_at_once),
 ];
 
 /// Scenarios that bring what they need.
@@ -54,6 +53,9 @@ const ALONE: &[(&str, fn())] = &[
     ("lifecycle::ports_that_are_taken", lifecycle::ports_that_are_taken),
     ("lifecycle::an_interrupted_start_leaves_nothing", lifecycle::an_interrupted_start_leaves_nothing),
     ("lifecycle::down_after_a_crash_leaves_nothing", lifecycle::down_after_a_crash_leaves_nothing),
+    ("shortage::no_go", shortage::no_go),
+    ("shortage::a_disk_too_small", shortage::a_disk_too_small),
+    ("shortage::a_disk_that_fills", shortage::a_disk_that_fills),
 ];
 
 fn main() -> ExitCode {
@@ -70,9 +72,7 @@ fn main() -> ExitCode {
     for (name, scenario) in ALONE.iter().filter(|(name, _)| wanted(name)) {
         run(name, &mut failed, scenario);
     }
-    let named = |name: &str| !filters.is_empty() && wanted(name);
-    let failing = KNOWN_TO_FAIL.iter().filter(|(name, _)| named(name));
-    let shared: Vec<_> = SHARED.iter().filter(|(name, _)| wanted(name)).chain(failing).collect();
+    let shared: Vec<_> = SHARED.iter().filter(|(name, _)| wanted(name)).collect();
     if !shared.is_empty() {
         let installation = Installation::new("shared");
         run("up", &mut failed, || installation.up());

@@ -117,3 +117,13 @@ pub fn a_fourth_node(shared: &Installation) {
     node.stop();
     shared.kubectl("delete node skep-d");
 }
+
+/// Roles allow everything that our parts do: the hub has not refused one request since it was started.
+pub fn nobody_was_refused(shared: &Installation) {
+    let metrics = shared.kubectl("get --raw /metrics");
+    let requests: Vec<&str> =
+        metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")).collect();
+    assert!(requests.len() > 100, "the API server counts otherwise now");
+    let refused: Vec<_> = requests.into_iter().filter(|line| line.contains("code=\"403\"")).collect();
+    assert_eq!(refused, Vec::<&str>::new());
+}
