@@ -12,6 +12,7 @@ mod installation;
 mod kills;
 mod lifecycle;
 mod parts;
+mod writers;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
