@@ -13,12 +13,17 @@ pub use tenant::{Tenant, TenantStats};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::Notify;
 
 use crate::hello::ServerName;
 use crate::routes::{RouteTable, Touched};
+
+/// A source that was interrupted has told what it missed this long after it last said so: it tries again after at most
+/// thirty seconds, and jitter.
+const CAUGHT_UP: Duration = Duration::from_secs(120);
 
 /// Tenants by host and by id.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +48,8 @@ pub struct Directory {
     table: Mutex<RouteTable>,
     bounds: TenantBounds,
     complete: AtomicBool,
+    /// When changes were last known to be missed.
+    interrupted: ArcSwapOption<Instant>,
     changed: Notify,
 }
 
@@ -54,6 +61,7 @@ impl Directory {
             table: Mutex::default(),
             bounds,
             complete: AtomicBool::new(false),
+            interrupted: ArcSwapOption::empty(),
             changed: Notify::new(),
         }
     }
@@ -88,7 +96,7 @@ impl Directory {
         if let (Some(route), Some(tenant)) = (&route, known)
             && tenant.id() == &*route.tenant
         {
-            tenant.update(&route.pods);
+            tenant.update(&route.pods, self.is_current());
             return;
         }
         let names = next.get_or_insert_with(|| current.clone());
@@ -103,7 +111,7 @@ impl Directory {
         if let Some(route) = route {
             tracing::info!(tenant = &*route.tenant, host, "tenant added");
             let tenant = Arc::new(Tenant::new(route.tenant.clone(), host.into(), self.bounds));
-            tenant.update(&route.pods);
+            tenant.update(&route.pods, self.is_current());
             names.ids.insert(route.tenant, tenant.clone());
             names.hosts.insert(host.into(), tenant);
         }
@@ -144,6 +152,16 @@ impl Directory {
     /// Whether [`set_complete`](Self::set_complete) was called.
     pub fn is_complete(&self) -> bool {
         self.complete.load(Ordering::Acquire)
+    }
+
+    /// Says that changes may be missed now, and that those that come next may be old.
+    pub(crate) fn set_interrupted(&self) {
+        self.interrupted.store(Some(Arc::new(Instant::now())));
+    }
+
+    /// Whether changes come as they happen.
+    fn is_current(&self) -> bool {
+        self.interrupted.load().as_ref().is_none_or(|last| last.elapsed() > CAUGHT_UP)
     }
 
     /// Told whenever a tenant comes or goes, and when the directory becomes complete.

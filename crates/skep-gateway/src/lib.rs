@@ -5,6 +5,8 @@
 //! * TLS is never terminated: the gateway has no key, sees no request and adds nothing to the stream.
 //! * A pod that is not ready or is being deleted gets no new connections and keeps those it has; a connection is only
 //!   closed for it a bounded time after the pod is gone.
+//! * A pod that says when it closes its connections (`skep.dev/closes-after-ms`) is replaced without a lost request:
+//!   around that moment its answers are held back, for less than three seconds, and arrive with the end of the connection.
 //! * A tenant without a ready API server is no error at once: its connections wait, bounded in number and time, and go on
 //!   the moment one is ready.
 //! * Whatever a client sends costs bounded memory and time before it is known which tenant it is for, and one tenant's
@@ -20,6 +22,7 @@
 //!   worker thread: accept → greet → find tenant → hold? → dial → tunnel              many readers
 //! ```
 
+mod closing;
 pub mod config;
 mod connection;
 pub mod directory;
@@ -40,6 +43,7 @@ mod tunnel;
 mod watch;
 mod worker;
 
+pub use closing::Closing;
 pub use config::Config;
 pub use error::GatewayError;
 pub use gateway::{Gateway, Source};

@@ -9,6 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::closing::Closing;
+
 /// Namespace and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -51,6 +53,8 @@ pub struct PodFact {
     pub address: Option<SocketAddr>,
     /// Its `Ready` condition is true and it is not being deleted.
     pub ready: bool,
+    /// If it is being deleted and says when it closes its connections.
+    pub closing: Option<Closing>,
 }
 
 /// One pod of a route.
@@ -64,6 +68,8 @@ pub struct RoutePod {
     pub address: SocketAddr,
     /// Whether it gets new connections. One that does not keeps those it has.
     pub ready: bool,
+    /// When it closes those, if it says so.
+    pub closing: Option<Closing>,
 }
 
 /// Where a host leads.
@@ -175,8 +181,13 @@ impl RouteTable {
         let pods = names
             .filter_map(|key| {
                 let pod = self.pods.get(key)?;
-                let (name, uid) = (pod.key.name.clone(), pod.uid.clone());
-                Some(RoutePod { name, uid, address: pod.address?, ready: pod.ready })
+                Some(RoutePod {
+                    name: pod.key.name.clone(),
+                    uid: pod.uid.clone(),
+                    address: pod.address?,
+                    ready: pod.ready,
+                    closing: pod.closing,
+                })
             })
             .collect();
         Some(Route { tenant: plane.tenant.as_str().into(), pods })

@@ -75,6 +75,12 @@ pub(crate) fn reset_on_close(socket: impl AsFd) {
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }
 
+/// Lets the last bytes wait for the end that is said next, for at most 200 ms (`TCP_CORK` in tcp(7)).
+pub(crate) fn keep_with_end(socket: impl AsFd) {
+    // Without it they are two segments; only a client that is very fast can tell.
+    let _ = sockopt::set_tcp_cork(socket, true);
+}
+
 /// Says that nothing more will be written.
 pub(crate) fn close_write(socket: impl AsFd) {
     // Fails only when the other side is gone, which the next read tells as well.

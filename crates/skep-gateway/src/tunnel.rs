@@ -2,7 +2,11 @@
 //!
 //! Guarantees: bytes arrive in order and unchanged; a half that is closed is closed on the other side after its last
 //! byte; a reset is passed on as a reset; nothing is read that the other side has no room for, beyond one
-//! [`scratch`](crate::scratch) buffer; a connection that moves nothing holds no buffer and costs nothing.
+//! [`scratch`](crate::scratch) buffer; a connection that moves nothing holds no buffer and costs nothing; what an API
+//! server says while it closes ([`closing`](crate::closing)) arrives together with the end of the connection.
+//!
+//! What is held is read, up to one buffer, because behind unread bytes the end cannot be seen; more stays with the API
+//! server until the time is over.
 //!
 //! Reading into one shared buffer and writing from it at once is two system calls per message, the least there is
 //! without `io_uring`. `splice(2)` needs as many, and a pipe per direction: two more files and pages that idle connections
@@ -56,6 +60,8 @@ pub(crate) struct Tunnel<'a> {
     /// When bytes last went to the client.
     delivered: Option<Instant>,
     timer: Option<Timer>,
+    /// The end of holding, for who moved something in that time.
+    held: Option<Pin<Box<Sleep>>>,
 }
 
 #[derive(Debug)]
@@ -70,7 +76,17 @@ impl<'a> Tunnel<'a> {
     pub(crate) fn new(client: &'a mut TcpStream, server: TcpStream, opening: Vec<u8>, sent: usize) -> Self {
         let up = Half::with_pending(opening.get(sent..).unwrap_or_default());
         let (down, opening) = (Half::default(), Some(opening));
-        Self { client, server, up, down, opening, unanswered: false, delivered: None, timer: None }
+        Self {
+            client,
+            server,
+            up,
+            down,
+            opening,
+            unanswered: false,
+            delivered: None,
+            timer: None,
+            held: None,
+        }
     }
 
     /// Moves bytes until the end.
@@ -106,7 +122,7 @@ impl<'a> Tunnel<'a> {
         stats: &TenantStats,
         patience: Patience,
     ) -> Poll<()> {
-        let down = self.poll_down(cx, stats);
+        let down = self.poll_down(cx, backend, stats);
         if down.is_ready() && self.is_fresh() {
             self.unanswered = true;
             return Poll::Ready(());
@@ -149,15 +165,22 @@ impl<'a> Tunnel<'a> {
         })
     }
 
-    fn poll_down(&mut self, cx: &mut Context<'_>, stats: &TenantStats) -> Poll<Result<(), Broken>> {
+    fn poll_down(
+        &mut self,
+        cx: &mut Context<'_>,
+        backend: &Backend,
+        stats: &TenantStats,
+    ) -> Poll<Result<(), Broken>> {
         if self.down.is_over() {
             return Poll::Ready(Ok(()));
         }
-        let delivered = &mut self.delivered;
-        let count = |n| {
-            *delivered = Some(Instant::now());
-            add(&stats.to_client, n);
-        };
+        if let Some(until) = backend.holds() {
+            ready!(self.poll_held(cx, until, stats));
+        }
+        if self.held.take().is_some() {
+            self.delivered = Some(Instant::now());
+        }
+        let count = delivering(&mut self.delivered, stats);
         Poll::Ready(match ready!(self.down.poll(cx, &mut self.server, self.client, count)) {
             // Without an answer the client is not told: it may get one from another API server.
             Ok(()) if self.is_fresh() => Ok(()),
@@ -168,6 +191,21 @@ impl<'a> Tunnel<'a> {
             Err(Failed::Read) => Err(Broken::Server),
             Err(Failed::Write) => Err(Broken::Client),
         })
+    }
+
+    /// Holds what the API server says. Ready when it has said everything, or the time is over.
+    fn poll_held(&mut self, cx: &mut Context<'_>, until: Instant, stats: &TenantStats) -> Poll<()> {
+        let count = delivering(&mut self.delivered, stats);
+        if self.down.poll_held(cx, &mut self.server, count).is_ready() {
+            // The last bytes and the end go in one piece: the client cannot act between them. Without bytes it may not be
+            // the end for this client.
+            if self.down.moved() > 0 {
+                socket::keep_with_end(&self.client);
+            }
+            return Poll::Ready(());
+        }
+        let end = || Box::pin(tokio::time::sleep_until(until.into()));
+        self.held.get_or_insert_with(end).as_mut().poll(cx)
     }
 
     /// Passes on that one half is closed, unless both are: then closing the sockets says it.
@@ -214,6 +252,17 @@ impl Timer {
     }
 }
 
+/// Counts bytes that go to the client.
+fn delivering(delivered: &mut Option<Instant>, stats: &TenantStats) -> impl FnMut(usize) {
+    move |n| {
+        *delivered = Some(Instant::now());
+        add(&stats.to_client, n);
+    }
+}
+
 fn add(counter: &AtomicU64, bytes: usize) {
     counter.fetch_add(u64::try_from(bytes).unwrap_or(0), Ordering::Relaxed);
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,7 @@ where
                     progress.directory.update(|table| (self.delete)(table, &key));
                 }
                 Err(error) => {
+                    progress.directory.set_interrupted();
                     tracing::warn!(kind = self.resource.kind, %error, "watch interrupted; the routes stay as they are");
                 }
             }

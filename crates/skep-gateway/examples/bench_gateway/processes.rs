@@ -71,6 +71,7 @@ pub async fn serve_gateway(args: &GatewayArgs) -> Result<()> {
             tenant: tenant.clone(),
             address: Some(address),
             ready: true,
+            closing: None,
         });
         touched.extend(pods.map(|pod| table.apply_pod(pod)).collect::<Vec<Touched>>().into_iter().flatten());
         touched

@@ -110,7 +110,14 @@ mod tests {
         let shared = Shared::new(Config::default());
         let address = Some(([127, 0, 0, 1], 1).into());
         let (key, tenant) = (Key::new("a", "a"), "a".to_owned());
-        let pod = PodFact { key: key.clone(), uid: "u".into(), tenant: tenant.clone(), address, ready: true };
+        let pod = PodFact {
+            key: key.clone(),
+            uid: "u".into(),
+            tenant: tenant.clone(),
+            address,
+            ready: true,
+            closing: None,
+        };
         shared.directory.update(|t| t.apply_pod(pod));
         let plane = ControlPlaneFact { key, created: 0, tenant, host: "a".into() };
         shared.directory.update(|t| t.apply_control_plane(plane));

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::closing::Window;
 use crate::routes::RoutePod;
 
 /// How long a backend that refused a connection is tried last; doubled with every refusal in a row.
@@ -30,6 +31,8 @@ pub struct Backend {
     suspect_until: AtomicU64,
     gone: AtomicBool,
     gone_signal: Notify,
+    /// Set when its deletion is first seen.
+    closing: OnceLock<Option<Window>>,
 }
 
 impl Backend {
@@ -43,6 +46,7 @@ impl Backend {
             suspect_until: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             gone_signal: Notify::new(),
+            closing: OnceLock::new(),
         })
     }
 
@@ -86,6 +90,19 @@ impl Backend {
             self.failures.store(0, Ordering::Relaxed);
             self.suspect_until.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Its deletion was seen, and answers are to be held in this time, if any. The first sight counts.
+    pub(crate) fn set_closing(&self, window: impl FnOnce() -> Option<Window>) {
+        self.closing.get_or_init(window);
+    }
+
+    /// Until when its answers are held back, if they are at this moment.
+    ///
+    /// Nobody is told when that begins: holding is about bytes that arrive, and whoever moves bytes looks here first.
+    pub(crate) fn holds(&self) -> Option<Instant> {
+        let window = self.closing.get()?.as_ref()?;
+        window.holds(Instant::now()).then_some(window.until)
     }
 
     /// The pod no longer exists.

@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use super::{Backend, Lease, TenantBounds};
+use crate::closing::Sight;
 use crate::limits::Gate;
 use crate::rejection::Rejection;
 use crate::routes::RoutePod;
@@ -124,12 +126,21 @@ impl Tenant {
             .map(Backend::lease)
     }
 
-    /// Takes over a new list of pods.
-    pub(super) fn update(&self, pods: &[RoutePod]) {
+    /// Takes over a new list of pods; `current` if every change before it is known.
+    pub(super) fn update(&self, pods: &[RoutePod], current: bool) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, date) = (Instant::now(), SystemTime::now());
         let next: Vec<_> = pods
             .iter()
-            .map(|pod| known.iter().find(|b| b.is(pod)).cloned().unwrap_or_else(|| Backend::new(pod)))
+            .map(|pod| {
+                let before = known.iter().find(|b| b.is(pod));
+                let backend = before.cloned().unwrap_or_else(|| Backend::new(pod));
+                if let Some(closing) = pod.closing {
+                    let sight = Sight { at, date, fresh: current && before.is_some() };
+                    backend.set_closing(|| closing.window(&sight));
+                }
+                backend
+            })
             .collect();
         let ready: Vec<_> =
             next.iter().zip(pods).filter(|(_, pod)| pod.ready).map(|(backend, _)| backend.clone()).collect();
@@ -146,6 +157,6 @@ impl Tenant {
     /// The control plane was deleted: nothing new, and what is open drains.
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
-        self.update(&[]);
+        self.update(&[], true);
     }
 }

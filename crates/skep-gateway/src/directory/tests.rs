@@ -1,6 +1,9 @@
 use std::net::SocketAddr;
 
+use std::time::SystemTime;
+
 use super::*;
+use crate::closing::Closing;
 use crate::routes::{ControlPlaneFact, Key, PodFact};
 
 const BOUNDS: TenantBounds = TenantBounds { connections: 10, held: 5 };
@@ -21,6 +24,7 @@ fn pod(tenant: &str, name: &str, last: u8, ready: bool) -> PodFact {
         tenant: tenant.into(),
         address: Some(SocketAddr::from(([127, 0, 0, last], 6443))),
         ready,
+        closing: None,
     }
 }
 
@@ -84,6 +88,43 @@ fn a_pod_keeps_its_count_while_its_readiness_changes() {
     assert_eq!(tenant.ready()[0].open(), 1);
     directory.update(|t| t.delete_pod(&Key::new("a", "p1")));
     assert!(lease.is_gone());
+}
+
+/// The pod as it is deleted, to close its connections at once.
+fn deleted(asked: i64) -> PodFact {
+    let closing = Some(Closing { asked, after: Duration::ZERO });
+    PodFact { closing, ..pod("a", "p1", 1, false) }
+}
+
+#[test]
+fn answers_are_held_from_the_first_sight_of_a_deletion() {
+    let (directory, tenant) = with_pods(vec![pod("a", "p1", 1, true)]);
+    let lease = tenant.pick(&[]).unwrap();
+    assert_eq!(lease.holds(), None);
+    // The date does not matter: its clock may be wrong.
+    directory.update(|t| t.apply_pod(deleted(0)));
+    let until = lease.holds().unwrap();
+    directory.update(|t| t.apply_pod(PodFact { ready: true, ..deleted(5) }));
+    assert_eq!(lease.holds().unwrap(), until);
+}
+
+#[test]
+fn a_deletion_that_may_be_old_is_believed_its_date() {
+    let (_, tenant) = with_pods(vec![PodFact { ready: true, ..deleted(0) }]);
+    assert_eq!(tenant.pick(&[]).unwrap().holds(), None, "it was being deleted when it was first seen");
+
+    let (directory, tenant) = with_pods(vec![pod("a", "p1", 1, true)]);
+    let lease = tenant.pick(&[]).unwrap();
+    directory.set_interrupted();
+    directory.update(|t| t.apply_pod(deleted(0)));
+    assert_eq!(lease.holds(), None, "it may have been deleted while nobody looked");
+
+    let (directory, tenant) = with_pods(vec![pod("a", "p1", 1, true)]);
+    let lease = tenant.pick(&[]).unwrap();
+    directory.set_interrupted();
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    directory.update(|t| t.apply_pod(deleted(now.as_secs() as i64)));
+    assert!(lease.holds().is_some());
 }
 
 #[test]

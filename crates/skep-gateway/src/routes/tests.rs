@@ -13,6 +13,7 @@ fn pod(namespace: &str, name: &str, uid: &str, tenant: &str, address: u8, ready:
         tenant: tenant.into(),
         address: (address > 0).then(|| SocketAddr::from(([127, 0, 0, address], 6443))),
         ready,
+        closing: None,
     }
 }
 
@@ -144,7 +145,7 @@ impl Model {
         let pods = self.pods.values().filter(mine);
         let pods = pods.filter_map(|p| {
             let (name, uid) = (p.key.name.clone(), p.uid.clone());
-            Some(RoutePod { name, uid, address: p.address?, ready: p.ready })
+            Some(RoutePod { name, uid, address: p.address?, ready: p.ready, closing: p.closing })
         });
         Some(Route { tenant: plane.tenant.as_str().into(), pods: pods.collect() })
     }

@@ -26,6 +26,8 @@ enum State {
     Open,
     /// Everything was read; something may be unwritten.
     Read,
+    /// The speaking side broke; something may be unwritten.
+    Cut,
     /// Everything was written.
     Ended,
     /// The listening side takes nothing more.
@@ -35,7 +37,7 @@ enum State {
 /// One direction: what was read and not written, and how far it is.
 #[derive(Debug, Default)]
 pub(super) struct Half {
-    /// What the other side could not take. Empty, without memory, nearly always.
+    /// What the other side could not take, or may not have yet. Empty, without memory, nearly always.
     pending: Vec<u8>,
     /// How much of `pending` is written.
     at: usize,
@@ -74,14 +76,51 @@ impl Half {
     ) -> Poll<Result<(), Failed>> {
         for _ in 0..TURN {
             ready!(self.poll_pending(cx, to))?;
-            if self.state == State::Read {
-                self.state = State::Ended;
-                return Poll::Ready(Ok(()));
+            match self.state {
+                State::Read => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Ok(()));
+                }
+                State::Cut => return Poll::Ready(Err(Failed::Read)),
+                State::Open | State::Ended | State::Broken => {}
             }
             ready!(scratch::with(|buffer| self.poll_through(cx, from, to, buffer, &mut count)))?;
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Reads without passing on, up to what one buffer takes. Ready when the speaking side has said everything or is no
+    /// more: then [`poll`](Self::poll) has all that is left to pass on.
+    pub(super) fn poll_held(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut (impl AsyncRead + Unpin),
+        mut count: impl FnMut(usize),
+    ) -> Poll<()> {
+        while self.state == State::Open {
+            self.pending.drain(..std::mem::take(&mut self.at));
+            let room = scratch::SIZE.saturating_sub(self.pending.len());
+            if room == 0 {
+                return Poll::Pending;
+            }
+            ready!(scratch::with(|buffer| {
+                let mut buffer = ReadBuf::new(buffer.get_mut(..room).unwrap_or_default());
+                let read = ready!(Pin::new(&mut *from).poll_read(cx, &mut buffer));
+                self.state = match (read, buffer.filled()) {
+                    (Err(_), _) => State::Cut,
+                    (Ok(()), []) => State::Read,
+                    (Ok(()), read) => {
+                        self.moved += u64::try_from(read.len()).unwrap_or(0);
+                        count(read.len());
+                        self.pending.extend_from_slice(read);
+                        State::Open
+                    }
+                };
+                Poll::Ready(())
+            }));
+        }
+        Poll::Ready(())
     }
 
     /// Writes what an earlier turn could not.

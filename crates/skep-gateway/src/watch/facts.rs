@@ -7,6 +7,7 @@ use serde::Deserialize;
 use skep_api::labels;
 
 use super::key;
+use crate::closing::Closing;
 use crate::hello::ServerName;
 use crate::routes::{ControlPlaneFact, PodFact};
 
@@ -94,7 +95,26 @@ pub(super) fn pod(pod: &PodView, default_port: u16) -> Option<PodFact> {
         tenant,
         address: status.and_then(|s| s.pod_ip).map(|ip| SocketAddr::new(ip, port)),
         ready: deletion_timestamp.is_none() && status.is_some_and(|s| s.conditions.iter().any(is_ready)),
+        closing: closing(&pod.metadata),
     })
+}
+
+/// When a pod that is being deleted closes its connections, if it says so.
+fn closing(metadata: &ObjectMeta) -> Option<Closing> {
+    let deletion = metadata.deletion_timestamp.as_ref()?.0.as_second();
+    let after_ms = metadata.annotations.as_ref()?.get(labels::CLOSES_AFTER)?;
+    let closing = Closing::parse(deletion, metadata.deletion_grace_period_seconds.unwrap_or(0), after_ms);
+    if closing.is_none() {
+        let ObjectMeta { namespace, name, .. } = metadata;
+        tracing::warn!(
+            namespace,
+            name,
+            after_ms,
+            annotation = labels::CLOSES_AFTER,
+            "not a time: no answer is held"
+        );
+    }
+    closing
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use skep_gateway::directory::Directory;
 use skep_gateway::routes::{ControlPlaneFact, Key, PodFact};
-use skep_gateway::{Config, Gateway, GatewayError, Metrics, Rejection, Source};
+use skep_gateway::{Closing, Config, Gateway, GatewayError, Metrics, Rejection, Source};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -65,12 +65,23 @@ impl Cell {
 
     /// Adds or changes a pod of a tenant.
     pub fn pod(&self, tenant: &str, name: &str, address: SocketAddr, ready: bool) {
+        self.apply(tenant, name, address, ready, None);
+    }
+
+    /// Says that a pod of a tenant is being deleted, and when it closes its connections, if it tells.
+    pub fn end_pod(&self, tenant: &str, name: &str, address: SocketAddr, closes_after: Option<Duration>) {
+        let closing = closes_after.map(|after| Closing { asked: jiff::Timestamp::now().as_second(), after });
+        self.apply(tenant, name, address, false, closing);
+    }
+
+    fn apply(&self, tenant: &str, name: &str, address: SocketAddr, ready: bool, closing: Option<Closing>) {
         let fact = PodFact {
             key: Key::new(tenant, name),
             uid: format!("{tenant}/{name}"),
             tenant: tenant.into(),
             address: Some(address),
             ready,
+            closing,
         };
         self.directory.update(|table| table.apply_pod(fact));
     }

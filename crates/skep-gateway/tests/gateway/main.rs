@@ -12,5 +12,7 @@ mod holding;
 mod kubernetes;
 mod passthrough;
 mod proxy_protocol;
+mod replacement;
 mod retries;
 mod tls;
+mod upstream;

@@ -13,6 +13,7 @@ mod kills;
 mod lifecycle;
 mod parts;
 mod shortage;
+mod writers;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

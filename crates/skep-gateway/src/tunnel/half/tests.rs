@@ -127,4 +127,38 @@ proptest! {
         }
         prop_assert!(from.given <= scratch::SIZE);
     }
+
+    #[test]
+    fn what_is_held_goes_out_afterwards_in_one_piece(
+        length in 0usize..60_000, before in 0usize..3_000, reads in steps(), breaks: bool,
+    ) {
+        let all = data(before + length);
+        let mut from = Script { steps: reads, data: all[before..].to_vec(), breaks, ..Script::default() };
+        let mut to = Script::default();
+        let mut half = Half::with_pending(&all[..before]);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut counted = 0;
+        while half.poll_held(&mut cx, &mut from, |n| counted += n).is_pending() {}
+        prop_assert_eq!((counted, half.moved()), (length, length as u64));
+        prop_assert!(!half.is_over() && half.pending == all);
+        let (ended, _) = run(&mut half, &mut from, &mut to);
+        prop_assert_eq!(matches!(ended, Err(Failed::Read)), breaks);
+        prop_assert!(ended.is_ok() != breaks && to.got == all);
+        prop_assert_eq!(half.pending.capacity(), 0, "an idle direction holds memory");
+    }
+
+    #[test]
+    fn no_more_than_one_buffer_is_held(length in 0usize..200_000, before in 0usize..3_000, writes in steps()) {
+        let all = data(before + scratch::SIZE + length);
+        let mut from = Script { data: all[before..].to_vec(), ..Script::default() };
+        let mut to = Script { steps: writes, ..Script::default() };
+        let mut half = Half::with_pending(&all[..before]);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..9 {
+            let held = half.poll_held(&mut cx, &mut from, |_| ());
+            prop_assert!(held.is_pending() && half.pending.len() <= scratch::SIZE);
+        }
+        let (ended, _) = run(&mut half, &mut from, &mut to);
+        prop_assert!(ended.is_ok() && to.got == all);
+    }
 }

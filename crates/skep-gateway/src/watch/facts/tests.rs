@@ -39,6 +39,28 @@ fn deletion_and_conditions_decide_about_readiness() {
 }
 
 #[test]
+fn a_deleted_pod_says_when_it_closes() {
+    let closing = |change: fn(&mut Value)| {
+        let deleted = |p: &mut Value| {
+            p["metadata"]["annotations"] = json!({"skep.dev/closes-after-ms": "5000"});
+            p["metadata"]["deletionTimestamp"] = json!("1970-01-01T00:01:40Z");
+            p["metadata"]["deletionGracePeriodSeconds"] = json!(75);
+            change(p);
+        };
+        pod_of(deleted).unwrap().closing
+    };
+    let after = std::time::Duration::from_secs(5);
+    assert_eq!(closing(|_| ()), Some(Closing { asked: 25, after }));
+    assert_eq!(
+        closing(|p| p["metadata"]["deletionGracePeriodSeconds"] = Value::Null),
+        Some(Closing { asked: 100, after })
+    );
+    assert_eq!(closing(|p| p["metadata"]["deletionTimestamp"] = Value::Null), None);
+    assert_eq!(closing(|p| p["metadata"]["annotations"] = Value::Null), None);
+    assert_eq!(closing(|p| p["metadata"]["annotations"]["skep.dev/closes-after-ms"] = json!("soon")), None);
+}
+
+#[test]
 fn a_pod_without_an_address_or_tenant() {
     assert_eq!(pod_of(|p| p["status"] = json!({"phase": "Pending"})).unwrap().address, None);
     assert_eq!(pod_of(|p| p["metadata"]["labels"] = json!({"skep.dev/component": "kube-apiserver"})), None);
