@@ -1,15 +1,20 @@
 //! Ending the processes of an installation in order, whoever started them.
 //!
-//! Works on what the kernel knows (every process carries the installation's marker), so it needs neither records nor an
-//! API server: it is what is left to do after a crash, and the last step of every stop. Order: helpers, then tenants'
+//! Pods are halted by their nodes, in [`stages`], so that it counts as no crash. The rest works on what the kernel knows
+//! (every process carries the installation's marker), so it needs neither records nor an API server: it is what is left
+//! to do after a crash, and the last step of every stop. Order: helpers, then tenants'
 //! schedulers, controllers, API servers, etcd, then the same of the hub. What needs its data written ends last and
 //! gets the most time.
 
 use std::time::Duration;
 
 use futures::future::join_all;
+use k8s_openapi::api::core::v1::Pod;
 use skep_api::labels::component;
-use skep_vnode::process::{Marker, Process, StopPlan, kill, marker, stop};
+use skep_vnode::{
+    backend::HaltStage,
+    process::{Marker, Process, StopPlan, kill, marker, stop},
+};
 
 use crate::{Error, Result};
 
@@ -43,6 +48,27 @@ fn rank(path: &[&str], helper: bool) -> Rank {
         _ => (1, STATEFUL),
     };
     Rank { hub, order, grace }
+}
+
+/// In which order nodes halt their pods, and with how much patience.
+pub fn stages() -> Vec<HaltStage> {
+    let stage = |pods: fn(&Pod) -> bool, grace| HaltStage { pods, grace };
+    vec![
+        stage(|pod| !PROGRAMS.into_iter().any(|name| runs(pod, name)), STATEFUL),
+        stage(|pod| runs(pod, component::SCHEDULER), STATELESS),
+        stage(|pod| runs(pod, component::CONTROLLER_MANAGER), STATELESS),
+        stage(|pod| runs(pod, component::API_SERVER), STATELESS),
+        // What is left: etcd.
+        stage(|_| true, STATEFUL),
+    ]
+}
+
+/// Programs that have a place in the order.
+const PROGRAMS: [&str; 4] =
+    [component::SCHEDULER, component::CONTROLLER_MANAGER, component::API_SERVER, component::ETCD];
+
+fn runs(pod: &Pod, name: &str) -> bool {
+    pod.spec.iter().flat_map(|spec| &spec.containers).any(|container| container.name == name)
 }
 
 /// Ends every process below `instance`; reports how many are left on `progress`. Returns how many were ended.

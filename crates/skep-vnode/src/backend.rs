@@ -71,6 +71,15 @@ pub struct RecoveredPod {
     pub running: usize,
 }
 
+/// One step of a halt: the pods it stops, all together, and how long each of them has.
+#[derive(Clone, Copy, Debug)]
+pub struct HaltStage {
+    /// Whether a pod is stopped in this stage; one that an earlier stage stopped is not looked at again.
+    pub pods: fn(&Pod) -> bool,
+    /// How long before what is left of it is killed.
+    pub grace: Duration,
+}
+
 /// Runs pods. One instance per node. See the module header for the rules.
 #[async_trait]
 pub trait PodBackend: Send + Sync + 'static {
@@ -129,6 +138,12 @@ pub trait PodBackend: Send + Sync + 'static {
     /// CPU time and memory of every running container. Costs one pass over the process table; ask every few seconds
     /// at most.
     async fn stats(&self) -> Result<Vec<PodStats>, BackendError>;
+
+    /// Stops the pods of this stage but ends none of them: the next run of the node [recovers](Self::recover) them and
+    /// starts their containers again, as after a restart of the machine, without counting it as a crash. From the first
+    /// stage on nothing is (re)started in any pod and nothing is reported. Returns when no container of the stage runs,
+    /// at the latest a little after the grace period.
+    async fn halt(&self, stage: &HaltStage);
 
     /// Lets go of everything without stopping any process, so that a later run can [`PodBackend::recover`] it.
     /// Waits until what the containers have logged so far is written.

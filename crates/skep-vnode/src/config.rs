@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use kube::Client;
 use skep_plan::address::LoopbackNet;
+use tokio_util::sync::CancellationToken;
 
-use crate::backend::PodBackend;
+use crate::backend::{HaltStage, PodBackend};
 use crate::node::object::Capacity;
 use crate::node::pressure::Limits;
 use crate::pods::watch::PodWatch;
@@ -39,11 +40,16 @@ pub struct HostConfig {
     pub data_dir: PathBuf,
     /// When memory, disk or process ids count as scarce.
     pub limits: Limits,
+    /// What happens to the pods at the shutdown: they are halted in these stages, on all nodes together, until the next
+    /// run; without any they go on.
+    pub halt: Vec<HaltStage>,
+    /// Cancelled when the API server has heard how every pod it had at the start stands now.
+    pub reported: CancellationToken,
 }
 
 impl HostConfig {
     /// The defaults: callers as an API server is usually named, each node watches its own pods, volumes below the data
-    /// directory.
+    /// directory, pods go on after the shutdown.
     #[must_use]
     pub fn new(client: Client, net: LoopbackNet, tls: Arc<KubeletTls>, data_dir: PathBuf) -> Self {
         Self {
@@ -56,6 +62,8 @@ impl HostConfig {
             volumes: Some(data_dir.join("volumes")),
             data_dir,
             limits: Limits::default(),
+            halt: Vec::new(),
+            reported: CancellationToken::new(),
         }
     }
 }

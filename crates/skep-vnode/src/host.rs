@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
+use futures::future::join_all;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -81,8 +82,8 @@ impl Host {
         Self { shared, nodes }
     }
 
-    /// Runs the nodes until `shutdown`; their pods go on running and are adopted by the next run. Everything that can
-    /// be away for a while (the API server above all) is waited for.
+    /// Runs the nodes until `shutdown`; then their pods are halted, or go on running, as configured, and are taken over
+    /// by the next run. Everything that can be away for a while (the API server above all) is waited for.
     ///
     /// # Errors
     /// When a node cannot begin: its address is taken, or its backend cannot read what it left.
@@ -106,6 +107,7 @@ impl Host {
         let mut senders = HashMap::new();
         let mut object_senders = HashMap::new();
         let mut agents = Vec::new();
+        let mut told = Vec::new();
         for node in &prepared {
             let (changes_in, changes) = mpsc::channel(watch::QUEUE);
             let (objects_in, objects) = mpsc::channel(OBJECT_QUEUE);
@@ -134,7 +136,9 @@ impl Host {
                 table: node.table.clone(),
                 permits: permits.clone(),
             };
-            agents.push((Agent::new(config, node.ready.clone()), Inputs { changes, objects }));
+            let agent = Agent::new(config, node.ready.clone());
+            told.push(agent.told());
+            agents.push((agent, Inputs { changes, objects }));
         }
         // All nodes know what they have before any of them gives out an address.
         for ((agent, _), node) in agents.iter_mut().zip(&prepared) {
@@ -151,6 +155,7 @@ impl Host {
         work.spawn(watch::run(client.clone(), senders, self.shared.pod_watch));
         work.spawn(objects::run(client.clone(), references, changed_in));
         work.spawn(hand_on(changed, object_senders));
+        work.spawn(all_told(told, self.shared.reported.clone()));
 
         let backends: Vec<_> = prepared.iter().map(|node| node.config.backend.clone()).collect();
         let names: BTreeSet<String> = prepared.iter().map(|node| node.config.name.clone()).collect();
@@ -191,6 +196,12 @@ impl Host {
         };
         stop.cancel();
         while running.join_next().await.is_some() {}
+        if ended.is_ok() {
+            // The stages in order, each on all nodes: what one pod needs may run on another node.
+            for stage in &self.shared.halt {
+                join_all(backends.iter().map(|backend| backend.halt(stage))).await;
+            }
+        }
         for backend in backends {
             backend.release().await;
         }
@@ -242,6 +253,14 @@ fn facts<'a>(
         machine,
         version,
     }
+}
+
+/// Passes on that every agent has told how its pods stand.
+async fn all_told(agents: Vec<CancellationToken>, reported: CancellationToken) {
+    for agent in agents {
+        agent.cancelled().await;
+    }
+    reported.cancel();
 }
 
 /// Tells each changed object's users to their own agents.

@@ -16,6 +16,8 @@ use skep_vnode::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::halt;
+
 /// User agent.
 pub const NAME: &str = "skep-vnode";
 
@@ -53,9 +55,13 @@ pub struct Settings {
     pub alone: bool,
     /// Where programs come from.
     pub engine: Engine,
+    /// Whether the pods are halted at the shutdown; otherwise they go on.
+    pub halt: bool,
+    /// Cancelled when the API server has heard how every pod it had at the start stands now.
+    pub reported: CancellationToken,
 }
 
-/// Runs the nodes until `shutdown`; their pods go on.
+/// Runs the nodes until `shutdown`.
 ///
 /// # Errors
 /// When a node cannot begin, for example because its address is taken.
@@ -71,6 +77,8 @@ pub async fn run(client: Client, settings: Settings, shutdown: CancellationToken
         access: Access::new([settings.api_server], [] as [String; 0]),
         pod_watch: if settings.alone { PodWatch::Shared } else { PodWatch::PerNode },
         volumes: Some(settings.volumes),
+        halt: if settings.halt { halt::stages() } else { Vec::new() },
+        reported: settings.reported,
         ..HostConfig::new(client, settings.net, settings.tls, settings.data_dir)
     };
     Host::new(host, nodes).run(shutdown).await.map_err(|error| error.to_string())

@@ -1,13 +1,13 @@
 //! The parts that run inside the supervisor's own process: nodes, gateway, operator.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use skep_engine::Engine;
 use skep_gateway::{Config, Gateway};
 use skep_kubeops::{Metrics, health::Health};
 use skep_plan::address::PodNetwork;
 use skep_vnode::server::KubeletTls;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -29,6 +29,9 @@ use crate::{
     pki::{API_SERVER_USER, name},
     ports::Purpose,
 };
+
+/// For the nodes to tell how the pods of the run before stand: one short request for each of them.
+const REPORT: Duration = Duration::from_secs(30);
 
 /// The parts, each with its own end.
 pub struct Parts {
@@ -70,15 +73,26 @@ impl Parts {
             .serve(metrics_at, self.end.clone())
             .await
             .map_err(|error| part("metrics", &error))?;
-        self.start_gateway(prepared).await?;
-        self.start_nodes(prepared, engine).await?;
+        let gateway = self.bind_gateway(prepared)?;
+        // Who acts on pods must not act on what they were before the installation was stopped.
+        let reported = self.start_nodes(prepared, engine).await?;
+        if timeout(REPORT, reported.cancelled()).await.is_err() {
+            let warning = "the nodes have not told yet how all their pods stand; some may look ready for a while";
+            tracing::warn!(warning);
+            self.board.update(|snapshot| snapshot.warnings.push(warning.to_owned()));
+        }
+        self.start_gateway(prepared, gateway).await?;
         self.start_operator(prepared).await
     }
 
-    async fn start_gateway(&mut self, prepared: &Prepared) -> Result<()> {
-        let listen = prepared.gateway;
-        let config = Config { listen, ..Config::default() };
-        let bound = gateway::bind(config.clone(), &self.metrics).map_err(|error| taken(listen, &error))?;
+    /// Who connects from now on waits until the gateway runs.
+    fn bind_gateway(&self, prepared: &Prepared) -> Result<Gateway> {
+        let config = gateway_config(prepared);
+        gateway::bind(config, &self.metrics).map_err(|error| taken(prepared.gateway, &error))
+    }
+
+    async fn start_gateway(&mut self, prepared: &Prepared, bound: Gateway) -> Result<()> {
+        let config = gateway_config(prepared);
         let client = client(&self.kubeconfig(prepared, name::GATEWAY)?, gateway::NAME).await?;
         let metrics = self.metrics.clone();
         // The first run has the socket that was opened here; should it end, the next one opens its own.
@@ -98,7 +112,8 @@ impl Parts {
         Ok(())
     }
 
-    async fn start_nodes(&mut self, prepared: &Prepared, engine: &Engine) -> Result<()> {
+    /// Returns what is cancelled when the nodes have told how the pods of the run before stand.
+    async fn start_nodes(&mut self, prepared: &Prepared, engine: &Engine) -> Result<CancellationToken> {
         let client = client(&self.kubeconfig(prepared, name::NODES)?, nodes::NAME).await?;
         let Hub { layout, pki, .. } = &prepared.hub;
         let pair = pki.pair(name::NODES_ENDPOINT)?;
@@ -122,11 +137,14 @@ impl Parts {
             api_server: API_SERVER_USER.to_owned(),
             alone: true,
             engine: engine.clone(),
+            halt: true,
+            reported: CancellationToken::new(),
         };
+        let reported = settings.reported.clone();
         self.nodes.push(Part::keep(self.board.clone(), "nodes", move |stop| {
             nodes::run(client.clone(), settings.clone(), stop)
         }));
-        Ok(())
+        Ok(reported)
     }
 
     async fn start_operator(&mut self, prepared: &Prepared) -> Result<()> {
@@ -159,7 +177,7 @@ impl Parts {
         }
     }
 
-    /// The nodes let go of their pods: the processes go on.
+    /// The nodes halt their pods: the next start goes on with them.
     pub(super) async fn stop_nodes(&mut self) {
         futures::future::join_all(self.nodes.drain(..).map(Part::stop)).await;
     }
@@ -172,6 +190,10 @@ impl Parts {
         self.services.close();
         self.services.wait().await;
     }
+}
+
+fn gateway_config(prepared: &Prepared) -> Config {
+    Config { listen: prepared.gateway, ..Config::default() }
 }
 
 fn part(part: &str, error: &impl ToString) -> Error {

@@ -1,8 +1,8 @@
 //! The ordered stop.
 //!
-//! First who would repair what is being stopped (operator, the hub's controllers and scheduler), then the nodes let go
-//! of their pods, the tenants' processes end in order, then gateway, API server and etcd. Everything that still
-//! carries the installation's marker afterwards is ended too.
+//! First who would repair what is being stopped (operator, the hub's controllers and scheduler), then the nodes halt
+//! their pods in order, then gateway, API server and etcd. Everything that still carries the installation's marker
+//! afterwards is ended too.
 
 use skep_vnode::process::Marker;
 

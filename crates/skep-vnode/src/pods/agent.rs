@@ -98,6 +98,10 @@ pub struct Agent {
     timers: DelayQueue<PodUid>,
     /// Cancelled when the node is ready to run pods.
     ready: CancellationToken,
+    /// Pods of the first list whose true state the API server has not heard of yet.
+    untold: HashSet<PodUid>,
+    /// Cancelled when there are none.
+    told: CancellationToken,
 }
 
 impl Agent {
@@ -116,7 +120,15 @@ impl Agent {
             calls: JoinSet::new(),
             timers: DelayQueue::new(),
             ready,
+            untold: HashSet::new(),
+            told: CancellationToken::new(),
         }
+    }
+
+    /// Cancelled when the API server has heard of every pod of the first list how it stands now.
+    #[must_use]
+    pub fn told(&self) -> CancellationToken {
+        self.told.clone()
     }
 
     /// Takes over what an earlier run left. Before [`run`](Self::run).
@@ -209,8 +221,23 @@ impl Agent {
         due.sort_by_key(|uid| self.entries.get(uid).map(|entry| (!entry.adopted, entry.created())));
         for uid in due {
             self.advance(&uid);
+            // Without a call the API server knows already.
+            if first && self.entries.get(&uid).is_some_and(|entry| entry.busy) {
+                self.untold.insert(uid);
+            }
         }
         self.ready.cancel();
+        self.note_told(None);
+    }
+
+    /// The API server has heard of this pod.
+    fn note_told(&mut self, uid: Option<&PodUid>) {
+        if let Some(uid) = uid {
+            self.untold.remove(uid);
+        }
+        if self.listed && self.untold.is_empty() {
+            self.told.cancel();
+        }
     }
 
     fn apply(&mut self, uid: &PodUid, pod: Arc<Pod>, status: Arc<PodStatus>) {
@@ -290,6 +317,7 @@ impl Agent {
                 return;
             }
         }
+        self.note_told(Some(&uid));
         self.advance(&uid);
     }
 

@@ -22,9 +22,9 @@ use super::pod::face::Face;
 use super::pod::layout;
 use super::pod::worker::Worker;
 use super::pod::{Identity, Site};
-use super::{exec, stats, stop};
+use super::{exec, stats};
 use crate::backend::{
-    BackendError, EventHub, ExecRequest, ExecSession, LogOptions, LogStream, PodBackend, PodContext,
+    BackendError, EventHub, ExecRequest, ExecSession, HaltStage, LogOptions, LogStream, PodBackend, PodContext,
     PodLifecycle, PodRuntimeStatus, PodStats, PodUid, RecoveredPod, ResourceEnforcement,
 };
 
@@ -60,28 +60,6 @@ impl ProcessBackend {
             config,
         };
         Ok(Arc::new(Self { site: Arc::new(site), pods: Mutex::default(), lock: Mutex::new(Some(lock)) }))
-    }
-
-    /// Stops every process but forgets nothing: the next run of the node [recovers](PodBackend::recover) the pods and
-    /// starts their containers again, as after a restart of the machine. Pods of the lowest rank first, those of one
-    /// rank together; each has `grace`. Nothing is (re)started from the first moment on, and nothing is reported.
-    /// Returns when no process is left.
-    pub async fn halt(&self, rank: &(dyn Fn(&Pod) -> u8 + Sync), grace: Duration) {
-        let mut ranks: BTreeMap<u8, Vec<Arc<Face>>> = BTreeMap::new();
-        for face in self.faces() {
-            ranks.entry(rank(&face.pod())).or_default().push(face);
-        }
-        ranks.values().flatten().for_each(|face| face.hold());
-        for faces in ranks.into_values() {
-            for face in &faces {
-                face.halt(Instant::now() + grace);
-            }
-            let all = join_all(faces.iter().map(|face| face.halted()));
-            if tokio::time::timeout(grace + HALT_MARGIN, all).await.is_err() {
-                tracing::error!("some processes did not end: they hang in the kernel");
-            }
-        }
-        stop::sweep(&self.site.marker, None).await;
     }
 
     fn pods(&self) -> MutexGuard<'_, HashMap<PodUid, Entry>> {
@@ -237,6 +215,19 @@ impl PodBackend for ProcessBackend {
             pod.containers.push(container);
         }
         Ok(pods.into_values().collect())
+    }
+
+    async fn halt(&self, stage: &HaltStage) {
+        let faces = self.faces();
+        faces.iter().for_each(|face| face.hold());
+        let due: Vec<_> = faces.into_iter().filter(|face| (stage.pods)(&face.pod())).collect();
+        for face in &due {
+            face.halt(Instant::now() + stage.grace);
+        }
+        let all = join_all(due.iter().map(|face| face.halted()));
+        if tokio::time::timeout(stage.grace + HALT_MARGIN, all).await.is_err() {
+            tracing::error!("some processes did not end: they hang in the kernel");
+        }
     }
 
     async fn release(&self) {

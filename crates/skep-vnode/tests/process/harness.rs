@@ -102,8 +102,17 @@ pub fn instance_name() -> String {
 
 /// A backend on a data directory.
 pub fn backend(dir: &Path, instance: &str) -> Arc<ProcessBackend> {
-    let mut config = ProcessConfig::new(dir, instance, "n1", Arc::new(Images));
-    config.timings = quick();
+    backend_with(dir, instance, quick(), Arc::new(Images))
+}
+
+pub fn backend_with(
+    dir: &Path,
+    instance: &str,
+    timings: Timings,
+    images: Arc<dyn ImageSource>,
+) -> Arc<ProcessBackend> {
+    let mut config = ProcessConfig::new(dir, instance, "n1", images);
+    config.timings = timings;
     ProcessBackend::new(config).unwrap()
 }
 
@@ -144,9 +153,13 @@ pub struct Node {
 
 impl Node {
     pub fn new() -> Self {
+        Self::with(quick(), Arc::new(Images))
+    }
+
+    pub fn with(timings: Timings, images: Arc<dyn ImageSource>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let instance = instance_name();
-        let backend = backend(&dir.path().join("data"), &instance);
+        let backend = backend_with(&dir.path().join("data"), &instance, timings, images);
         Self { backend, objects: Arc::default(), dir, instance, news: Mutex::default() }
     }
 

@@ -1,10 +1,12 @@
 //! Ending pods: polite, deaf, forking, and all of a node at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
-use skep_vnode::backend::{PodBackend, PodLifecycle};
-use skep_vnode::process::{Marker, marker, procfs};
+use skep_vnode::backend::{HaltStage, PodBackend, PodLifecycle};
+use skep_vnode::process::{Marker, Timings, marker, procfs};
 
 use crate::harness::*;
 
@@ -133,10 +135,10 @@ async fn a_halted_node_goes_on_where_it_was() {
         node.until(&uids[0], "it speaks", speaks).await;
     }
     let before = node.backend.status(&uids[0]).unwrap();
-    let rank = |pod: &k8s_openapi::api::core::v1::Pod| {
-        pod.metadata.labels.as_ref().unwrap()["rank"].parse().unwrap()
-    };
-    node.backend.halt(&rank, Duration::from_secs(20)).await;
+    let first: fn(&Pod) -> bool = |pod| pod.metadata.labels.as_ref().unwrap()["rank"] == "1";
+    for pods in [first, |_| true] {
+        node.backend.halt(&HaltStage { pods, grace: Duration::from_secs(20) }).await;
+    }
     assert_eq!(marker::find(&Marker::new(&node.instance)).unwrap(), []);
     let text = std::fs::read_to_string(&file).unwrap();
     assert!(text.ends_with("first stops\nlate stops\n"), "{text}");
@@ -151,6 +153,32 @@ async fn a_halted_node_goes_on_where_it_was() {
     for pod in &pods {
         let uid = node.up(pod).await;
         assert_eq!(only(&node.backend.status(&uid).unwrap()).restart_count, 1);
+    }
+    node.end().await;
+}
+
+#[tokio::test]
+async fn halts_and_ends_that_nobody_saw_are_no_crashes() {
+    // Whoever waits for a back-off here waits longer than the test.
+    let hour = Duration::from_secs(3600);
+    let timings = Timings { backoff: hour, backoff_longest: hour, ..quick() };
+    let mut node = Node::with(timings, Arc::new(Images));
+    let pod = script("steady", "exec sleep 1000");
+    let uid = node.up(&pod).await;
+    for round in 1..=6 {
+        if round % 2 == 0 {
+            node.backend.halt(&HaltStage { pods: |_| true, grace: Duration::from_secs(20) }).await;
+            node.backend.release().await;
+        } else {
+            node.backend.release().await;
+            kill_all(&node.instance);
+        }
+        let data = node.dir.path().join("data");
+        node.backend = backend_with(&data, &node.instance, timings, Arc::new(Images));
+        assert_eq!(node.backend.recover().await.unwrap()[0].running, 0);
+        assert!(!only(&node.backend.status(&uid).unwrap()).ready, "round {round}: ready without a process");
+        node.up(&pod).await;
+        assert_eq!(only(&node.backend.status(&uid).unwrap()).restart_count, round);
     }
     node.end().await;
 }

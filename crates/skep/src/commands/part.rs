@@ -136,6 +136,8 @@ pub fn vnode(global: &Global, args: &part::Vnode) -> Result<()> {
             api_server: args.api_server_name.clone(),
             alone: false,
             engine: Engine::from_env()?,
+            halt: false,
+            reported: CancellationToken::new(),
         };
         let ready = frame.stop.clone();
         frame.health.add_ready_check("node", move || match ready.is_cancelled() {

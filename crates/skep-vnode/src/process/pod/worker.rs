@@ -139,6 +139,9 @@ impl Worker {
         }
         for (deadline, halt) in [(mail.stop, false), (mail.halt, true)] {
             let Some(deadline) = deadline else { continue };
+            if halt && self.stop == Stop::No {
+                self.leave_sandbox().await;
+            }
             self.stop = match self.stop {
                 Stop::No => Stop::By { deadline, halt },
                 // Only ever sooner, and a stop for ever stays one.

@@ -10,6 +10,7 @@ use crate::backend::{PodContext, ResizeState};
 use crate::process::handle::Process;
 use crate::process::marker;
 use crate::process::pod::attempt::Finished;
+use crate::process::pod::backoff::Backoff;
 use crate::process::pod::cell::{Cause, Order};
 use crate::process::pod::record::{self, AttemptRecord, FORMAT, PodRecord};
 use crate::process::pod::slot::Now;
@@ -150,6 +151,11 @@ impl Worker {
                 slot.now = Now::Ended(ended);
             }
             return;
+        }
+        if let Some(slot) = self.slots.get_mut(position) {
+            // Nobody saw it crash: what ended the node may have ended it too. The kubelet forgets every back-off when it
+            // is restarted.
+            slot.backoff = Backoff::default();
         }
         let Some(slot) = self.slots.get(position) else { return };
         let (attempt, order) = self.attempt(slot, record.attempt);

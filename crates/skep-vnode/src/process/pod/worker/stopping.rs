@@ -22,14 +22,16 @@ impl Worker {
         for slot in &mut self.slots {
             slot.waiting = None;
         }
-        if halt {
-            // What ended now begins anew with the next run of the node, as after a restart of the machine.
-            let halts = self.sandbox.rsplit_once('/').and_then(|(_, n)| n.parse::<u64>().ok()).unwrap_or(0);
-            self.sandbox = sandbox_of_this_boot(halts + 1);
-            self.save_pod().await;
-        }
         self.stop = Stop::Done { halt };
         self.face.announce_halted();
+    }
+
+    /// What ends from now on begins anew with the next run of the node, as after a restart of the machine. Written down
+    /// before anything is stopped: a node that is killed in the middle of its halt has halted all the same.
+    pub(super) async fn leave_sandbox(&mut self) {
+        let halts = self.sandbox.rsplit_once('/').and_then(|(_, n)| n.parse::<u64>().ok()).unwrap_or(0);
+        self.sandbox = sandbox_of_this_boot(halts + 1);
+        self.save_pod().await;
     }
 
     /// The pod is over by itself: its sidecars have no work any more.
