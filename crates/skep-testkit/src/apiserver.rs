@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -25,7 +25,9 @@ use kube::{
 };
 use skep_engine::{Artifact, Engine, Lines};
 use tempfile::TempDir;
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::{sync::OnceCell, time::timeout};
+
+use crate::PATIENCE;
 
 mod address;
 mod files;
@@ -36,8 +38,6 @@ use address::Address;
 use files::Files;
 use guard::Guarded;
 
-/// How long the whole start may take; a build of the binaries is not counted.
-const START: Duration = Duration::from_secs(60);
 /// Pause between two looks at a server that is starting.
 const LOOK_AGAIN: Duration = Duration::from_millis(15);
 
@@ -126,16 +126,9 @@ impl ApiServer {
             engine.ensure(&kube, &progress).await.context("no Kubernetes binaries for the tests")?;
         let etcd =
             engine.ensure(&skep_engine::etcd_image(), &progress).await.context("no etcd for the tests")?;
-        let starting = Self::start_with(options, programs, &etcd);
-        tokio::time::timeout(START, starting)
-            .await
-            .map_err(|_| anyhow!("the test API server took over {START:?}"))?
-    }
-
-    async fn start_with(options: Options, programs: Artifact, etcd: &Artifact) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("skep-test-").tempdir()?;
         let address = Address::next();
-        let store = programs::etcd(etcd, &address, directory.path())?;
+        let store = programs::etcd(&etcd, &address, directory.path())?;
         let files = Files::write(directory.path(), &address, options.reach_nodes)?;
         let kubeconfig = files.kubeconfig(&address)?;
         let mut server = Self { processes: vec![store], kubeconfig, files, address, programs, directory };
@@ -238,9 +231,7 @@ impl ApiServer {
             let name = crd.metadata.name.as_deref().unwrap_or_default();
             let established = kube::runtime::conditions::is_crd_established();
             let wait = kube::runtime::wait::await_condition(api.clone(), name, established);
-            tokio::time::timeout(START, wait)
-                .await
-                .with_context(|| format!("CRD {name} is not established"))??;
+            timeout(PATIENCE, wait).await.with_context(|| format!("CRD {name} is not established"))??;
         }
         self.wait_until_served(crds).await
     }
@@ -280,20 +271,19 @@ impl ApiServer {
         what: &str,
         mut ready: impl FnMut() -> F,
     ) -> Result<()> {
-        let deadline = Instant::now() + START;
-        loop {
-            if ready().await? {
-                return Ok(());
+        let asking = async {
+            while !ready().await? {
+                if let Some(dead) = self.processes.iter().find(|process| process.has_ended()) {
+                    bail!("{} ended while starting:\n{}", dead.name(), dead.log_tail());
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
             }
-            if let Some(dead) = self.processes.iter().find(|process| process.has_ended()) {
-                bail!("{} ended while starting:\n{}", dead.name(), dead.log_tail());
-            }
-            if Instant::now() > deadline {
-                let logs: Vec<_> = self.processes.iter().map(Guarded::log_tail).collect();
-                bail!("{what} does not answer:\n{}", logs.join("\n"));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+            Ok(())
+        };
+        timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+            let logs: Vec<_> = self.processes.iter().map(Guarded::log_tail).collect();
+            bail!("{what} does not answer in {PATIENCE:?}:\n{}", logs.join("\n"))
+        })
     }
 }
 

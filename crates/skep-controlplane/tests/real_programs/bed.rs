@@ -23,9 +23,10 @@ use skep_controlplane::{names, termination};
 use skep_datastore::TenantAccess;
 use skep_engine::{Artifact, Engine, Lines};
 use skep_pki::{Authority, Leaf};
+use skep_testkit::PATIENCE;
 use skep_testkit::apiserver::guard::Guarded;
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
 const TENANT: &str = "demo-abcd2345";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
@@ -196,6 +197,8 @@ impl Bed {
             .arg(format!("--cacert={}", pki.join("ca.crt").display()))
             .arg(format!("--cert={}", pki.join("tls.crt").display()))
             .arg(format!("--key={}", pki.join("tls.key").display()))
+            .arg(format!("--dial-timeout={PATIENCE:?}"))
+            .arg(format!("--command-timeout={PATIENCE:?}"))
             .args(["get", &format!("/skep/{TENANT}{key}")])
             .output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -203,32 +206,32 @@ impl Bed {
     }
 
     /// Looks until it is so, or a program has ended.
-    pub async fn wait<F>(&self, patience: Duration, what: &str, mut so: impl FnMut() -> F) -> Result<()>
-    where
-        F: Future<Output = Result<bool>>,
-    {
-        let deadline = Instant::now() + patience;
-        while !so().await? {
-            if let Some(dead) = self.processes.iter().find(|process| process.has_ended()) {
-                bail!("{} ended:\n{}", dead.name(), dead.log_tail());
+    pub async fn wait(&self, what: &str, mut so: impl AsyncFnMut() -> bool) -> Result<()> {
+        let asking = async {
+            while !so().await {
+                if let Some(dead) = self.processes.iter().find(|process| process.has_ended()) {
+                    bail!("{} ended:\n{}", dead.name(), dead.log_tail());
+                }
+                tokio::time::sleep(LOOK).await;
             }
-            if Instant::now() > deadline {
-                let logs: Vec<_> = self.processes.iter().map(Guarded::log_tail).collect();
-                bail!("{what} did not come:\n{}", logs.join("\n"));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
+            Ok(())
+        };
+        timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+            let logs: Vec<_> = self.processes.iter().map(Guarded::log_tail).collect();
+            bail!("{what} did not come:\n{}", logs.join("\n"))
+        })
     }
 
     /// The end of a program's log, once it has ended.
     pub async fn last_words(&self, name: &str, patience: Duration) -> Result<String> {
         let process = self.processes.iter().find(|p| p.name() == name).context("no such program")?;
-        let deadline = Instant::now() + patience;
-        while !process.has_ended() {
-            ensure!(Instant::now() < deadline, "{name} did not end:\n{}", process.log_tail());
-            tokio::time::sleep(LOOK).await;
-        }
+        let ending = async {
+            while !process.has_ended() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let ended = timeout(patience, ending).await;
+        ended.with_context(|| format!("{name} did not end:\n{}", process.log_tail()))?;
         Ok(process.log_tail())
     }
 

@@ -42,9 +42,18 @@ impl Bed {
         let mut config = EngineConfig::new(dir.path().join("cache"));
         config.releases = Releases::Off;
         config.go = Some(go.path.clone());
-        config.limits.head = Duration::from_millis(500);
-        config.limits.idle = Duration::from_millis(500);
+        // A machine with much to do is not a release host that does not answer.
+        config.limits.connect = Duration::from_secs(60);
+        config.limits.head = Duration::from_secs(60);
+        config.limits.idle = Duration::from_secs(60);
         Self { dir, config, go }
+    }
+
+    /// For a host that does not answer, which has to be waited for.
+    pub fn impatient(mut self) -> Self {
+        self.config.limits.head = Duration::from_secs(2);
+        self.config.limits.idle = Duration::from_secs(2);
+        self
     }
 
     pub fn engine(&self) -> Engine {
