@@ -2,11 +2,13 @@
 //!
 //! * [`FakeApiServer`]: a Kubernetes API in memory, for reconcilers and fault injection.
 //! * [`ApiServer`]: a real etcd and kube-apiserver per test binary, gone for certain at its end.
+//! * [`objects`]: objects of ours that many tests need.
 //! * [`FaultLayer`] and [`scenario`]: every API call fails once, in every way a call can fail.
 
 pub mod apiserver;
 pub mod fake;
 pub mod fault;
+pub mod objects;
 pub mod scenario;
 
 use std::time::Duration;

@@ -13,9 +13,6 @@ use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use skep_api::cluster::Endpoint;
-use skep_api::control_plane::{ApiServer, ClusterRef, Controller, DatastoreRef};
-use skep_api::resources::{ClusterNetwork, Reconciliation, ResourceBundle};
 use skep_api::{ControlPlane, ControlPlaneSpec};
 use skep_controlplane::build::{self, CellSettings, Inputs};
 use skep_controlplane::pki::{self, Authorities, Data, Stored};
@@ -25,10 +22,10 @@ use skep_engine::{Artifact, Engine, Lines};
 use skep_pki::{Authority, Leaf};
 use skep_testkit::PATIENCE;
 use skep_testkit::apiserver::guard::Guarded;
+use skep_testkit::objects::{TENANT, control_plane};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
-const TENANT: &str = "demo-abcd2345";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How often something is looked at that has no event.
 const LOOK: Duration = Duration::from_millis(50);
@@ -253,40 +250,10 @@ fn address() -> Ipv4Addr {
 }
 
 fn owner(version: &str, address: Ipv4Addr, change: impl FnOnce(&mut ControlPlaneSpec)) -> ControlPlane {
-    let resources = || ResourceBundle {
-        cpu_request: "100m".into(),
-        memory_request: "256Mi".into(),
-        cpu_limit: None,
-        memory_limit: None,
-        go_mem_limit: None,
-    };
-    let controller = || Controller { replicas: 1, resources: resources(), flags: Vec::new() };
-    let mut spec = ControlPlaneSpec {
-        cluster: ClusterRef { namespace: "team-a".into(), name: "demo".into(), uid: "uid".into() },
-        tenant: TENANT.into(),
-        version: version.into(),
-        image: format!("skep.dev/kube:{version}"),
-        size_class: "small".into(),
-        api_server: ApiServer {
-            replicas: 1,
-            resources: resources(),
-            max_requests_inflight: 400,
-            max_mutating_requests_inflight: 200,
-            flags: Vec::new(),
-        },
-        controller_manager: controller(),
-        scheduler: controller(),
-        datastore: DatastoreRef { namespace: "skep-system".into(), name: "main".into() },
-        network: ClusterNetwork::default(),
-        endpoint: Endpoint {
-            server: format!("https://{address}:6443"),
-            host: format!("{TENANT}.skep.internal"),
-        },
-        reconciliation: Reconciliation::Active,
-    };
-    change(&mut spec);
-    let mut owner = ControlPlane::new(TENANT, spec);
-    owner.metadata.namespace = Some(TENANT.into());
+    let mut owner = control_plane(version, |spec| {
+        spec.endpoint.server = format!("https://{address}:6443");
+        change(spec);
+    });
     owner.metadata.uid = Some("uid".into());
     owner
 }
