@@ -34,7 +34,7 @@ async fn works(version: &str) -> Result<()> {
     bed.run_all()?;
     let admin = bed.admin().await?;
     let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), "default");
-    bed.wait("the default service account", async || {
+    bed.wait("the default service account", || async {
         accounts.get_opt("default").await.is_ok_and(|account| account.is_some())
     })
     .await?;
@@ -52,7 +52,7 @@ async fn only_health_is_open_to_strangers(bed: &Bed) -> Result<()> {
     let stranger = Client::try_from(bed.stranger()?)?;
     for path in ["/livez", "/readyz", "/healthz"] {
         // It takes calls before it is ready.
-        bed.wait(path, async || text(&stranger, path).await.is_ok_and(|answer| answer.trim() == "ok"))
+        bed.wait(path, || async { text(&stranger, path).await.is_ok_and(|answer| answer.trim() == "ok") })
             .await?;
     }
     for path in ["/version", "/api", "/api/v1/namespaces", "/metrics"] {
@@ -107,7 +107,8 @@ async fn the_network_of_a_cluster_without_nodes_fails_by_name(admin: &Client) ->
 async fn the_controllers_are_healthy(bed: &Bed) -> Result<()> {
     for port in [10_257, 10_259] {
         let client = Client::try_from(bed.stranger_at(port)?)?;
-        let healthy = async || text(&client, "/healthz").await.is_ok_and(|answer| answer.starts_with("ok"));
+        let healthy =
+            || async { text(&client, "/healthz").await.is_ok_and(|answer| answer.starts_with("ok")) };
         bed.wait(&format!("health at port {port}"), healthy).await?;
     }
     Ok(())

@@ -8,7 +8,8 @@
 //! * [`diff()`]: two such specs become a [`Plan`]: what changes, which program restarts or rolls, and why;
 //! * [`rollout`]: which of a control plane's programs may be brought to their goal now, and what the others wait for;
 //! * [`address`]: addresses of pods, known before the pods start;
-//! * [`egress`]: the way of an API server into its own cluster.
+//! * [`egress`]: the way of an API server into its own cluster;
+//! * [`pod`]: what the pods of control planes and of datastores have in common.
 
 pub mod address;
 pub mod catalogue;
@@ -18,6 +19,7 @@ pub mod diff;
 pub mod egress;
 pub mod flags;
 pub mod network;
+pub mod pod;
 pub mod refusal;
 pub mod resolve;
 pub mod rollout;

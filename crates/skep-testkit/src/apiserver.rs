@@ -11,10 +11,9 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -37,9 +36,6 @@ mod programs;
 use address::Address;
 use files::Files;
 use guard::Guarded;
-
-/// Pause between two looks at a server that is starting.
-const LOOK_AGAIN: Duration = Duration::from_millis(15);
 
 static SHARED: OnceCell<ApiServer> = OnceCell::const_new();
 static SHARED_WHOLE: OnceCell<ApiServer> = OnceCell::const_new();
@@ -242,17 +238,14 @@ impl ApiServer {
         for crd in crds {
             let Some(version) = crd.spec.versions.iter().find(|version| version.served) else { continue };
             let path = format!("/apis/{}/{}/{}?limit=1", crd.spec.group, version.name, crd.spec.names.plural);
-            self.poll(&path, || async {
-                let request = http::Request::get(&path).body(Vec::new())?;
-                Ok(client.request_text(request).await.is_ok())
-            })
-            .await?;
+            let request = http::Request::get(&path).body(Vec::new())?;
+            self.until(&path, || async { client.request_text(request.clone()).await.is_ok() }).await?;
         }
         Ok(())
     }
 
     async fn wait_for_port(&self, address: std::net::SocketAddr, what: &str) -> Result<()> {
-        self.poll(what, || async { Ok(tokio::net::TcpStream::connect(address).await.is_ok()) }).await
+        self.until(what, || async { tokio::net::TcpStream::connect(address).await.is_ok() }).await
     }
 
     /// The API answers and the `default` namespace is there: that is all a test needs. The rest
@@ -260,30 +253,14 @@ impl ApiServer {
     async fn wait_until_it_serves(&self) -> Result<()> {
         let client = self.client().await?;
         let namespaces: Api<Namespace> = Api::all(client);
-        self.poll("kube-apiserver", || async {
-            Ok(namespaces.get_opt("default").await.is_ok_and(|n| n.is_some()))
+        self.until("default namespace", || async {
+            namespaces.get_opt("default").await.is_ok_and(|n| n.is_some())
         })
         .await
     }
 
-    async fn poll<F: Future<Output = Result<bool>>>(
-        &self,
-        what: &str,
-        mut ready: impl FnMut() -> F,
-    ) -> Result<()> {
-        let asking = async {
-            while !ready().await? {
-                if let Some(dead) = self.processes.iter().find(|process| process.has_ended()) {
-                    bail!("{} ended while starting:\n{}", dead.name(), dead.log_tail());
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            Ok(())
-        };
-        timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
-            let logs: Vec<_> = self.processes.iter().map(Guarded::log_tail).collect();
-            bail!("{what} does not answer in {PATIENCE:?}:\n{}", logs.join("\n"))
-        })
+    async fn until<F: Future<Output = bool>>(&self, what: &str, so: impl FnMut() -> F) -> Result<()> {
+        guard::until(&self.processes, what, so).await
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -21,7 +21,7 @@ use skep_datastore::TenantAccess;
 use skep_engine::{Artifact, Engine, Lines};
 use skep_pki::{Authority, Leaf};
 use skep_testkit::PATIENCE;
-use skep_testkit::apiserver::guard::Guarded;
+use skep_testkit::apiserver::guard::{self, Guarded};
 use skep_testkit::objects::{TENANT, control_plane};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -203,20 +203,8 @@ impl Bed {
     }
 
     /// Looks until it is so, or a program has ended.
-    pub async fn wait(&self, what: &str, mut so: impl AsyncFnMut() -> bool) -> Result<()> {
-        let asking = async {
-            while !so().await {
-                if let Some(dead) = self.processes.iter().find(|process| process.has_ended()) {
-                    bail!("{} ended:\n{}", dead.name(), dead.log_tail());
-                }
-                tokio::time::sleep(LOOK).await;
-            }
-            Ok(())
-        };
-        timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
-            let logs: Vec<_> = self.processes.iter().map(Guarded::log_tail).collect();
-            bail!("{what} did not come:\n{}", logs.join("\n"))
-        })
+    pub async fn wait<F: Future<Output = bool>>(&self, what: &str, so: impl FnMut() -> F) -> Result<()> {
+        guard::until(&self.processes, what, so).await
     }
 
     /// The end of a program's log, once it has ended.

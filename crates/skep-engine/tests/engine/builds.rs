@@ -177,14 +177,7 @@ async fn a_running_build_is_heard_of_and_a_dropped_one_is_interrupted() {
     let trap = format!("trap 'echo stopped > {0}; exit 1' INT", fifo.display());
     bed.go
         .build(&format!("{trap}; echo k8s.io/api/core/v1 >&2; while :; do sleep 1 2>/dev/null & wait; done"));
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let engine = bed.engine();
-    let task = tokio::spawn(async move {
-        let progress = move |update: &skep_engine::Update<'_>| {
-            let _ = sender.send(update.phase.to_string());
-        };
-        engine.ensure(&kube(), &progress).await
-    });
+    let (task, mut receiver) = bed.ensure_aside();
     let mut said = String::new();
     while !said.contains("now k8s.io/api/core/v1") {
         said = receiver.recv().await.unwrap();
