@@ -6,22 +6,18 @@
 // Helpers of tests may fail loudly; the lint only exempts the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::time::Duration;
-
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Node, Secret, ServiceAccount};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Client, Config};
 use serde_json::json;
+use skep_testkit::PATIENCE;
 
 #[path = "real_programs/bed.rs"]
 mod bed;
 
 use bed::Bed;
-
-/// Patience with a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn newest_version() -> Result<()> {
@@ -38,8 +34,8 @@ async fn works(version: &str) -> Result<()> {
     bed.run_all()?;
     let admin = bed.admin().await?;
     let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), "default");
-    bed.wait(PATIENCE, "the default service account", || async {
-        Ok(accounts.get_opt("default").await.is_ok_and(|account| account.is_some()))
+    bed.wait("the default service account", || async {
+        accounts.get_opt("default").await.is_ok_and(|account| account.is_some())
     })
     .await?;
     let info = admin.apiserver_version().await?;
@@ -55,11 +51,12 @@ async fn works(version: &str) -> Result<()> {
 async fn only_health_is_open_to_strangers(bed: &Bed) -> Result<()> {
     let stranger = Client::try_from(bed.stranger()?)?;
     for path in ["/livez", "/readyz", "/healthz"] {
-        let answer = stranger.request_text(get(path)?).await?;
-        ensure!(answer.trim() == "ok", "{path}: {answer}");
+        // It takes calls before it is ready.
+        bed.wait(path, || async { text(&stranger, path).await.is_ok_and(|answer| answer.trim() == "ok") })
+            .await?;
     }
     for path in ["/version", "/api", "/api/v1/namespaces", "/metrics"] {
-        match stranger.request_text(get(path)?).await {
+        match text(&stranger, path).await {
             Err(kube::Error::Api(status)) if status.code == 401 => {}
             other => bail!("{path} answers a stranger: {other:?}"),
         }
@@ -101,7 +98,7 @@ async fn the_network_of_a_cluster_without_nodes_fails_by_name(admin: &Client) ->
     nodes.create(&PostParams::default(), &node).await?;
     let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "198.51.100.1"}]}});
     nodes.patch_status("stray", &PatchParams::default(), &Patch::Merge(status)).await?;
-    match admin.request_text(get("/api/v1/nodes/stray/proxy/healthz")?).await {
+    match text(admin, "/api/v1/nodes/stray/proxy/healthz").await {
         Err(error) if error.to_string().contains("this-cluster-has-no-nodes") => Ok(()),
         other => bail!("{other:?}"),
     }
@@ -110,8 +107,9 @@ async fn the_network_of_a_cluster_without_nodes_fails_by_name(admin: &Client) ->
 async fn the_controllers_are_healthy(bed: &Bed) -> Result<()> {
     for port in [10_257, 10_259] {
         let client = Client::try_from(bed.stranger_at(port)?)?;
-        let answer = client.request_text(get("/healthz")?).await?;
-        ensure!(answer.starts_with("ok"), "{port}: {answer}");
+        let healthy =
+            || async { text(&client, "/healthz").await.is_ok_and(|answer| answer.starts_with("ok")) };
+        bed.wait(&format!("health at port {port}"), healthy).await?;
     }
     Ok(())
 }
@@ -127,6 +125,6 @@ async fn a_wrong_flag_is_named_by_the_program() -> Result<()> {
     Ok(())
 }
 
-fn get(path: &str) -> Result<http::Request<Vec<u8>>> {
-    Ok(http::Request::get(path).body(Vec::new())?)
+async fn text(client: &Client, path: &str) -> kube::Result<String> {
+    client.request_text(http::Request::get(path).body(Vec::new()).unwrap()).await
 }

@@ -10,7 +10,7 @@ use kube::{
     api::{ObjectMeta, PostParams},
 };
 use skep_kubeops::{Metrics, Recorder, events::Severity};
-use skep_testkit::{ApiServer, Backend, FakeApiServer, Fault, FaultLayer};
+use skep_testkit::{ApiServer, Backend, FakeApiServer, Fault, FaultLayer, PATIENCE};
 use tokio::time::{Instant, sleep, timeout};
 
 async fn object(client: &Client, namespace: &str) -> ConfigMap {
@@ -30,7 +30,7 @@ async fn events(client: &Client, namespace: &str, count: usize) -> Vec<Event> {
             sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(30), wait).await.expect("the events are there in time")
+    timeout(PATIENCE, wait).await.expect("the events are there in time")
 }
 
 #[tokio::test]

@@ -4,12 +4,14 @@
 
 use std::time::Duration;
 
+use futures::StreamExt;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{Api, Client};
 use serde_json::json;
 use skep_kubeops::{
-    Metrics,
+    Cache, Metrics,
     lease::{LeaseConfig, LeaseError, lead},
+    watch::{Change, Select, changes},
 };
 use skep_testkit::{ApiServer, Backend, FakeApiServer, Fault, FaultLayer};
 use tokio::{
@@ -61,7 +63,7 @@ async fn holder(client: &Client, namespace: &str) -> Option<String> {
 #[tokio::test(start_paused = true)]
 async fn a_clean_stop_hands_over_at_once() {
     let client = FakeApiServer::new().client();
-    hand_over(client, "default").await;
+    assert!(hand_over(client, "default").await < Duration::from_secs(5), "it waited for the lease to expire");
 }
 
 #[tokio::test]
@@ -72,19 +74,32 @@ async fn a_clean_stop_hands_over_on_a_real_server() {
     hand_over(client, &namespace).await;
 }
 
-async fn hand_over(client: Client, namespace: &str) {
+/// Gives how long nobody led.
+async fn hand_over(client: Client, namespace: &str) -> Duration {
     let mut first = Contender::start(client.clone(), namespace, "one");
     first.says("starts").await;
     assert_eq!(holder(&client, namespace).await.as_deref(), Some("one"));
     let mut second = Contender::start(client.clone(), namespace, "two");
     second.silent(Duration::from_secs(3)).await;
+    let select = Select::named("operator").namespace(namespace);
+    let mut seen = changes::<Lease>(client.clone(), select, Cache::new());
+    while !matches!(seen.next().await, Some(Change::Synced)) {}
     first.shutdown.cancel();
     let before = Instant::now();
     first.says("stops").await;
     second.says("starts").await;
-    assert!(before.elapsed() < Duration::from_secs(5), "it did not wait for the lease to expire");
+    let nobody_led = before.elapsed();
+    let mut holders = vec![Some("one".to_owned())];
+    while holders.last() != Some(&Some("two".to_owned())) {
+        if let Some(Change::Applied(lease)) = seen.next().await {
+            holders.push(lease.spec.as_ref().unwrap().holder_identity.clone());
+        }
+    }
+    holders.dedup();
+    assert_eq!(holders, [Some("one".to_owned()), None, Some("two".to_owned())], "given back, not expired");
     assert!(matches!(first.task.await.unwrap(), Ok(Some("done"))));
     assert_eq!(holder(&client, namespace).await.as_deref(), Some("two"));
+    nobody_led
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use skep_kubeops::{
     Applier, Cache, Key, Object,
     watch::{Change, Select, changes},
 };
-use skep_testkit::{ApiServer, Backend, FakeApiServer, Fault, FaultLayer};
+use skep_testkit::{ApiServer, Backend, FakeApiServer, Fault, FaultLayer, PATIENCE};
 
 fn config(name: &str, data: &str) -> ConfigMap {
     serde_json::from_value(json!({
@@ -35,7 +35,7 @@ async fn delete(client: &Client, name: &str) {
 /// The next change in words; interruptions are passed over.
 async fn next<K: Object>(changes: &mut (impl Stream<Item = Change<K>> + Unpin)) -> String {
     loop {
-        let change = tokio::time::timeout(Duration::from_secs(30), changes.next()).await;
+        let change = tokio::time::timeout(PATIENCE, changes.next()).await;
         let change = change.expect("a change in time").expect("a watch has no end");
         return match change {
             Change::Applied(object) => format!("applied {}", Key::of(object.as_ref()).name),

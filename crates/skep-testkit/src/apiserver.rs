@@ -11,10 +11,9 @@
 use std::{
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use k8s_openapi::{
     api::core::v1::Namespace, apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -25,7 +24,9 @@ use kube::{
 };
 use skep_engine::{Artifact, Engine, Lines};
 use tempfile::TempDir;
-use tokio::{sync::OnceCell, time::Instant};
+use tokio::{sync::OnceCell, time::timeout};
+
+use crate::PATIENCE;
 
 mod address;
 mod files;
@@ -35,11 +36,6 @@ mod programs;
 use address::Address;
 use files::Files;
 use guard::Guarded;
-
-/// How long the whole start may take; a build of the binaries is not counted.
-const START: Duration = Duration::from_secs(60);
-/// Pause between two looks at a server that is starting.
-const LOOK_AGAIN: Duration = Duration::from_millis(15);
 
 static SHARED: OnceCell<ApiServer> = OnceCell::const_new();
 static SHARED_WHOLE: OnceCell<ApiServer> = OnceCell::const_new();
@@ -126,16 +122,9 @@ impl ApiServer {
             engine.ensure(&kube, &progress).await.context("no Kubernetes binaries for the tests")?;
         let etcd =
             engine.ensure(&skep_engine::etcd_image(), &progress).await.context("no etcd for the tests")?;
-        let starting = Self::start_with(options, programs, &etcd);
-        tokio::time::timeout(START, starting)
-            .await
-            .map_err(|_| anyhow!("the test API server took over {START:?}"))?
-    }
-
-    async fn start_with(options: Options, programs: Artifact, etcd: &Artifact) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("skep-test-").tempdir()?;
         let address = Address::next();
-        let store = programs::etcd(etcd, &address, directory.path())?;
+        let store = programs::etcd(&etcd, &address, directory.path())?;
         let files = Files::write(directory.path(), &address, options.reach_nodes)?;
         let kubeconfig = files.kubeconfig(&address)?;
         let mut server = Self { processes: vec![store], kubeconfig, files, address, programs, directory };
@@ -238,9 +227,7 @@ impl ApiServer {
             let name = crd.metadata.name.as_deref().unwrap_or_default();
             let established = kube::runtime::conditions::is_crd_established();
             let wait = kube::runtime::wait::await_condition(api.clone(), name, established);
-            tokio::time::timeout(START, wait)
-                .await
-                .with_context(|| format!("CRD {name} is not established"))??;
+            timeout(PATIENCE, wait).await.with_context(|| format!("CRD {name} is not established"))??;
         }
         self.wait_until_served(crds).await
     }
@@ -251,17 +238,14 @@ impl ApiServer {
         for crd in crds {
             let Some(version) = crd.spec.versions.iter().find(|version| version.served) else { continue };
             let path = format!("/apis/{}/{}/{}?limit=1", crd.spec.group, version.name, crd.spec.names.plural);
-            self.poll(&path, || async {
-                let request = http::Request::get(&path).body(Vec::new())?;
-                Ok(client.request_text(request).await.is_ok())
-            })
-            .await?;
+            let request = http::Request::get(&path).body(Vec::new())?;
+            self.until(&path, || async { client.request_text(request.clone()).await.is_ok() }).await?;
         }
         Ok(())
     }
 
     async fn wait_for_port(&self, address: std::net::SocketAddr, what: &str) -> Result<()> {
-        self.poll(what, || async { Ok(tokio::net::TcpStream::connect(address).await.is_ok()) }).await
+        self.until(what, || async { tokio::net::TcpStream::connect(address).await.is_ok() }).await
     }
 
     /// The API answers and the `default` namespace is there: that is all a test needs. The rest
@@ -269,31 +253,14 @@ impl ApiServer {
     async fn wait_until_it_serves(&self) -> Result<()> {
         let client = self.client().await?;
         let namespaces: Api<Namespace> = Api::all(client);
-        self.poll("kube-apiserver", || async {
-            Ok(namespaces.get_opt("default").await.is_ok_and(|n| n.is_some()))
+        self.until("default namespace", || async {
+            namespaces.get_opt("default").await.is_ok_and(|n| n.is_some())
         })
         .await
     }
 
-    async fn poll<F: Future<Output = Result<bool>>>(
-        &self,
-        what: &str,
-        mut ready: impl FnMut() -> F,
-    ) -> Result<()> {
-        let deadline = Instant::now() + START;
-        loop {
-            if ready().await? {
-                return Ok(());
-            }
-            if let Some(dead) = self.processes.iter().find(|process| process.has_ended()) {
-                bail!("{} ended while starting:\n{}", dead.name(), dead.log_tail());
-            }
-            if Instant::now() > deadline {
-                let logs: Vec<_> = self.processes.iter().map(Guarded::log_tail).collect();
-                bail!("{what} does not answer:\n{}", logs.join("\n"));
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+    async fn until<F: Future<Output = bool>>(&self, what: &str, so: impl FnMut() -> F) -> Result<()> {
+        guard::until(&self.processes, what, so).await
     }
 }
 

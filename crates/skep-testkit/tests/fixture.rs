@@ -13,7 +13,7 @@ use std::{
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{Api, api::PostParams};
 use serde_json::json;
-use skep_testkit::{ApiServer, apiserver::guard::Guarded};
+use skep_testkit::{ApiServer, PATIENCE, apiserver::guard::Guarded};
 
 #[tokio::test]
 async fn it_serves_objects_and_our_kinds() {
@@ -71,7 +71,7 @@ fn a_killed_test_process_leaves_nothing_running() {
     assert!(!is_gone(pid));
     child.kill().unwrap();
     child.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while !is_gone(pid) || directory.path().join("fixture").exists() {
         assert!(Instant::now() < deadline, "process {pid} or its directory is still there");
         std::thread::sleep(Duration::from_millis(20));
@@ -91,7 +91,7 @@ fn victim() {
 }
 
 fn pid_of(guarded: &Guarded) -> u32 {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(pid) = guarded.pid() {
             return pid;

@@ -11,11 +11,8 @@ use kube::{
     api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
-use skep_testkit::{ApiServer, FakeApiServer};
+use skep_testkit::{ApiServer, FakeApiServer, PATIENCE};
 use tokio::time::{Instant, sleep};
-
-/// Real controllers take their time.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn make(
     api: &Api<ConfigMap>,

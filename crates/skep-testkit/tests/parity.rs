@@ -84,8 +84,7 @@ async fn compare(name: &str, script: impl Fn(&str) -> Vec<Call>) {
     let setup = scripts::post("/api/v1/namespaces", create);
     assert_eq!(send(&fake_client, &setup).await.0, 201);
 
-    let expected = run(&real_client, &script).await;
-    let actual = run(&fake_client, &script).await;
+    let (expected, actual) = tokio::join!(run(&real_client, &script), run(&fake_client, &script));
     let mut differences = Vec::new();
     for (index, (call, (expected, actual))) in script.iter().zip(expected.iter().zip(&actual)).enumerate() {
         let before = differences.len();

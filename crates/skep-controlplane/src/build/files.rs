@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use skep_api::ControlPlane;
-use skep_plan::flags::Program;
+use skep_plan::{egress, flags::Program};
 
 use crate::names;
 
@@ -50,23 +50,7 @@ rules:
 /// A cluster without nodes has no network to reach: what is meant for it (webhooks and extension API servers behind
 /// Services, kubelets) fails at once and by name, and no packet for a Service address leaves the machine by its default
 /// route. The socket cannot exist: nobody can create it in a read-only root file system.
-const EGRESS_TEXT: &str = "\
-apiVersion: apiserver.k8s.io/v1beta1
-kind: EgressSelectorConfiguration
-egressSelections:
-- name: cluster
-  connection:
-    proxyProtocol: HTTPConnect
-    transport:
-      uds:
-        udsName: /skep/this-cluster-has-no-nodes
-- name: controlplane
-  connection:
-    proxyProtocol: Direct
-- name: etcd
-  connection:
-    proxyProtocol: Direct
-";
+const NO_NODES: &str = "/skep/this-cluster-has-no-nodes";
 
 /// Without a credential one may ask whether the server is alive, and nothing else.
 const AUTHENTICATION_TEXT: &str = "\
@@ -82,8 +66,9 @@ anonymous:
 
 /// The ConfigMap with all of them.
 pub(super) fn config(owner: &ControlPlane) -> ConfigMap {
+    let egress = egress::through(NO_NODES);
     let data =
-        [(AUDIT_POLICY, AUDIT_POLICY_TEXT), (EGRESS, EGRESS_TEXT), (AUTHENTICATION, AUTHENTICATION_TEXT)];
+        [(AUDIT_POLICY, AUDIT_POLICY_TEXT), (EGRESS, egress.as_str()), (AUTHENTICATION, AUTHENTICATION_TEXT)];
     ConfigMap {
         metadata: names::meta(owner, Program::KubeApiserver.name()),
         data: Some(names::map(data)),

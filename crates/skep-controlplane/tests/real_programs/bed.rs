@@ -8,14 +8,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use skep_api::cluster::Endpoint;
-use skep_api::control_plane::{ApiServer, ClusterRef, Controller, DatastoreRef};
-use skep_api::resources::{ClusterNetwork, Reconciliation, ResourceBundle};
 use skep_api::{ControlPlane, ControlPlaneSpec};
 use skep_controlplane::build::{self, CellSettings, Inputs};
 use skep_controlplane::pki::{self, Authorities, Data, Stored};
@@ -23,11 +20,12 @@ use skep_controlplane::{names, termination};
 use skep_datastore::TenantAccess;
 use skep_engine::{Artifact, Engine, Lines};
 use skep_pki::{Authority, Leaf};
-use skep_testkit::apiserver::guard::Guarded;
+use skep_testkit::PATIENCE;
+use skep_testkit::apiserver::guard::{self, Guarded};
+use skep_testkit::objects::{TENANT, control_plane};
 use tempfile::TempDir;
-use tokio::time::Instant;
+use tokio::time::timeout;
 
-const TENANT: &str = "demo-abcd2345";
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How often something is looked at that has no event.
 const LOOK: Duration = Duration::from_millis(50);
@@ -196,6 +194,8 @@ impl Bed {
             .arg(format!("--cacert={}", pki.join("ca.crt").display()))
             .arg(format!("--cert={}", pki.join("tls.crt").display()))
             .arg(format!("--key={}", pki.join("tls.key").display()))
+            .arg(format!("--dial-timeout={PATIENCE:?}"))
+            .arg(format!("--command-timeout={PATIENCE:?}"))
             .args(["get", &format!("/skep/{TENANT}{key}")])
             .output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -203,32 +203,20 @@ impl Bed {
     }
 
     /// Looks until it is so, or a program has ended.
-    pub async fn wait<F>(&self, patience: Duration, what: &str, mut so: impl FnMut() -> F) -> Result<()>
-    where
-        F: Future<Output = Result<bool>>,
-    {
-        let deadline = Instant::now() + patience;
-        while !so().await? {
-            if let Some(dead) = self.processes.iter().find(|process| process.has_ended()) {
-                bail!("{} ended:\n{}", dead.name(), dead.log_tail());
-            }
-            if Instant::now() > deadline {
-                let logs: Vec<_> = self.processes.iter().map(Guarded::log_tail).collect();
-                bail!("{what} did not come:\n{}", logs.join("\n"));
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-        Ok(())
+    pub async fn wait<F: Future<Output = bool>>(&self, what: &str, so: impl FnMut() -> F) -> Result<()> {
+        guard::until(&self.processes, what, so).await
     }
 
     /// The end of a program's log, once it has ended.
     pub async fn last_words(&self, name: &str, patience: Duration) -> Result<String> {
         let process = self.processes.iter().find(|p| p.name() == name).context("no such program")?;
-        let deadline = Instant::now() + patience;
-        while !process.has_ended() {
-            ensure!(Instant::now() < deadline, "{name} did not end:\n{}", process.log_tail());
-            tokio::time::sleep(LOOK).await;
-        }
+        let ending = async {
+            while !process.has_ended() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let ended = timeout(patience, ending).await;
+        ended.with_context(|| format!("{name} did not end:\n{}", process.log_tail()))?;
         Ok(process.log_tail())
     }
 
@@ -250,40 +238,10 @@ fn address() -> Ipv4Addr {
 }
 
 fn owner(version: &str, address: Ipv4Addr, change: impl FnOnce(&mut ControlPlaneSpec)) -> ControlPlane {
-    let resources = || ResourceBundle {
-        cpu_request: "100m".into(),
-        memory_request: "256Mi".into(),
-        cpu_limit: None,
-        memory_limit: None,
-        go_mem_limit: None,
-    };
-    let controller = || Controller { replicas: 1, resources: resources(), flags: Vec::new() };
-    let mut spec = ControlPlaneSpec {
-        cluster: ClusterRef { namespace: "team-a".into(), name: "demo".into(), uid: "uid".into() },
-        tenant: TENANT.into(),
-        version: version.into(),
-        image: format!("skep.dev/kube:{version}"),
-        size_class: "small".into(),
-        api_server: ApiServer {
-            replicas: 1,
-            resources: resources(),
-            max_requests_inflight: 400,
-            max_mutating_requests_inflight: 200,
-            flags: Vec::new(),
-        },
-        controller_manager: controller(),
-        scheduler: controller(),
-        datastore: DatastoreRef { namespace: "skep-system".into(), name: "main".into() },
-        network: ClusterNetwork::default(),
-        endpoint: Endpoint {
-            server: format!("https://{address}:6443"),
-            host: format!("{TENANT}.skep.internal"),
-        },
-        reconciliation: Reconciliation::Active,
-    };
-    change(&mut spec);
-    let mut owner = ControlPlane::new(TENANT, spec);
-    owner.metadata.namespace = Some(TENANT.into());
+    let mut owner = control_plane(version, |spec| {
+        spec.endpoint.server = format!("https://{address}:6443");
+        change(spec);
+    });
     owner.metadata.uid = Some("uid".into());
     owner
 }

@@ -6,17 +6,14 @@ use anyhow::{Context, Result};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Api, Client};
 use serde_json::{Value, json};
-use skep_api::cluster::Endpoint;
 use skep_api::condition::{self, ConditionType};
-use skep_api::control_plane::{ApiServer, ClusterRef, Controller, DatastoreRef};
-use skep_api::resources::{ClusterNetwork, Reconciliation, ResourceBundle};
+use skep_api::control_plane::DatastoreRef;
 use skep_api::{ControlPlane, ControlPlaneSpec, TenantId};
 use skep_controlplane::{CellSettings, Config, ControlPlaneReconciler, Error};
 use skep_datastore::fake::FakeTenants;
 use skep_kubeops::{Metrics, Next, Observed, Reconciler as _, Recorder};
+use skep_testkit::objects::{self, TENANT};
 use skep_testkit::{Backend, FakeApiServer, FaultLayer};
-
-pub const TENANT: &str = "demo-abcd2345";
 
 /// The cell.
 pub struct Cell {
@@ -229,41 +226,7 @@ pub fn failing(words: &str) -> Value {
     })
 }
 
-/// A control plane as the hub writes it.
+/// A control plane that can be upgraded.
 pub fn control_plane(change: impl FnOnce(&mut ControlPlaneSpec)) -> ControlPlane {
-    let resources = || ResourceBundle {
-        cpu_request: "100m".into(),
-        memory_request: "256Mi".into(),
-        cpu_limit: None,
-        memory_limit: None,
-        go_mem_limit: None,
-    };
-    let controller = || Controller { replicas: 1, resources: resources(), flags: Vec::new() };
-    let mut spec = ControlPlaneSpec {
-        cluster: ClusterRef { namespace: "team-a".into(), name: "demo".into(), uid: "c-uid".into() },
-        tenant: TENANT.into(),
-        version: "v1.35.4".into(),
-        image: "skep.dev/kube:v1.35.4".into(),
-        size_class: "small".into(),
-        api_server: ApiServer {
-            replicas: 1,
-            resources: resources(),
-            max_requests_inflight: 400,
-            max_mutating_requests_inflight: 200,
-            flags: Vec::new(),
-        },
-        controller_manager: controller(),
-        scheduler: controller(),
-        datastore: Cell::datastore(),
-        network: ClusterNetwork::default(),
-        endpoint: Endpoint {
-            server: "https://127.0.0.1:6443".into(),
-            host: format!("{TENANT}.skep.internal"),
-        },
-        reconciliation: Reconciliation::Active,
-    };
-    change(&mut spec);
-    let mut object = ControlPlane::new(TENANT, spec);
-    object.metadata.namespace = Some(TENANT.into());
-    object
+    objects::control_plane("v1.35.4", change)
 }

@@ -14,8 +14,9 @@ use skep_api::condition::ConditionType::{
 use skep_controlplane::Error;
 use skep_datastore::fake::Failure;
 use skep_kubeops::{Classify as _, Next};
+use skep_testkit::objects::TENANT;
 
-use crate::cell::{Cell, TENANT, control_plane, failing, ready};
+use crate::cell::{Cell, control_plane, failing, ready};
 
 #[tokio::test]
 async fn a_control_plane_is_made_in_one_pass() -> Result<()> {

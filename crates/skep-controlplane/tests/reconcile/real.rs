@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use skep_api::ControlPlane;
 use skep_kubeops::Reconciler as _;
 use skep_testkit::ApiServer;
+use skep_testkit::objects::TENANT;
 
-use crate::cell::{Cell, TENANT, control_plane};
+use crate::cell::{Cell, control_plane};
 
 const COLLECTIONS: [&str; 6] = [
     "/api/v1/namespaces/demo-abcd2345/secrets",

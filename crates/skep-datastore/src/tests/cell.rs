@@ -6,7 +6,7 @@ use kube::{Api, Client};
 use serde_json::json;
 use skep_api::{ControlPlane, Datastore};
 use skep_kubeops::{Applier, Next, Reconciler};
-use skep_testkit::FakeApiServer;
+use skep_testkit::{FakeApiServer, objects};
 
 use crate::etcd::stage::{FakeEtcd, Stage};
 use crate::reconcile::DatastoreReconciler;
@@ -70,21 +70,8 @@ pub(super) async fn condition(client: &Client, type_: &str) -> (String, String) 
 
 /// A control plane in this datastore.
 pub(super) fn control_plane(tenant: &str) -> ControlPlane {
-    let resources = json!({"cpuRequest": "100m", "memoryRequest": "100Mi"});
-    let controller = json!({"replicas": 1, "resources": resources});
-    serde_json::from_value(json!({
-        "apiVersion": "skep.dev/v1alpha1", "kind": "ControlPlane",
-        "metadata": {"name": tenant, "namespace": "skep-system"},
-        "spec": {
-            "cluster": {"namespace": "team", "name": "demo", "uid": "1"},
-            "tenant": tenant, "version": "v1.36.3", "image": "skep.dev/kube:v1.36.3", "sizeClass": "small",
-            "apiServer": {
-                "replicas": 1, "resources": resources, "maxRequestsInflight": 100, "maxMutatingRequestsInflight": 50,
-            },
-            "controllerManager": controller, "scheduler": controller,
-            "datastore": {"namespace": "skep-system", "name": "main"},
-            "network": {}, "endpoint": {"host": "demo.skep.internal", "server": "https://127.0.0.1:6443"},
-        },
-    }))
-    .unwrap()
+    let mut object = objects::control_plane("v1.36.3", |spec| spec.tenant = tenant.into());
+    object.metadata.name = Some(tenant.into());
+    object.metadata.namespace = Some("skep-system".into());
+    object
 }

@@ -64,14 +64,7 @@ async fn a_waiter_says_for_whom_it_waits() {
     let child = child::spawn(&bed, &kube().to_string());
     let pid = child.id();
     read(&begun).await;
-    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
-    let engine = bed.engine();
-    let task = tokio::spawn(async move {
-        let progress = move |update: &skep_engine::Update<'_>| {
-            let _ = sender.send(update.phase.to_string());
-        };
-        engine.ensure(&kube(), &progress).await
-    });
+    let (task, mut receiver) = bed.ensure_aside();
     assert_eq!(receiver.recv().await.unwrap(), format!("waiting for process {pid}, which is making it"));
     // Another image does not wait for this one.
     bed.go.build("cp \"$program\" \"$target\"");

@@ -113,7 +113,7 @@ async fn one_bad_download_is_tried_again() {
     ] {
         server.reply(&kube_path(KUBE, program), [bad, text(PROGRAM)]);
     }
-    let artifact = without_go(&server).ensure(&kube()).await.0.unwrap();
+    let artifact = without_go(&server).impatient().ensure(&kube()).await.0.unwrap();
     assert_eq!(artifact.source, Source::Release);
     assert!(artifact.digests.values().all(|digest| *digest == sha256(PROGRAM.as_bytes())));
 }
@@ -132,17 +132,20 @@ async fn what_cannot_be_fetched_is_built() {
         ("much too long", &digest, Reply::Bytes(vec![b'a'; 300 << 10]), 1),
         ("redirects more than", &digest, Reply::Redirect(digest.clone()), 6),
         ("192.0.2.1 is not this machine: use https", &digest, away(), 1),
-        ("no answer within 0.5 s", &digest, Reply::Silence, 1),
+        ("no answer within 2 s", &digest, Reply::Silence, 1),
         ("is not published there", &path, Reply::Status(404), 1),
         ("it broke off", &path, Reply::Cut(b"#!/bin/sh".to_vec()), 2),
-        ("nothing more came within 0.5 s", &path, Reply::Stall(b"#!/bin/sh".to_vec()), 2),
+        ("nothing more came within 2 s", &path, Reply::Stall(b"#!/bin/sh".to_vec()), 2),
         ("192.0.2.1 is not this machine: use https", &path, away(), 1),
         ("it answers 502", &path, Reply::Status(502), 2),
     ];
     for (why, at, reply, attempts) in cases {
         let server = Server::start().await.with_kubernetes(KUBE);
+        let bed = match reply {
+            Reply::Silence | Reply::Stall(_) => bed(&server).impatient(),
+            _ => bed(&server),
+        };
         server.reply(at, [reply]);
-        let bed = bed(&server);
         let (artifact, said) = bed.ensure(&kube()).await;
         let artifact = artifact.unwrap();
         assert_eq!(artifact.source, Source::Built, "{why}");
@@ -158,12 +161,9 @@ async fn what_cannot_be_fetched_is_built() {
 
 #[tokio::test]
 async fn without_release_and_without_go_both_are_said() {
-    let gone = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
     let mut bed = Bed::new();
-    bed.config.releases = Releases::Mirror(format!("http://{gone}"));
+    // A port that nobody is given by chance.
+    bed.config.releases = Releases::Mirror("http://127.0.0.1:1".into());
     bed.config.go = Some("/nonexistent/go".into());
     let error = bed.ensure(&kube()).await.0.unwrap_err();
     assert_eq!(error.code().to_string(), "SKEP-1002");
@@ -180,7 +180,7 @@ async fn a_host_that_does_not_answer_is_asked_once() {
     for path in [etcd_sums_path(ETCD), format!("{}.sha256", kube_path(KUBE, "kube-apiserver"))] {
         server.reply(&path, [Reply::Silence]);
     }
-    let bed = bed(&server);
+    let bed = bed(&server).impatient();
     let engine = bed.engine();
     for image in [kube(), etcd_image()] {
         let reports = crate::support::Reports::default();

@@ -8,6 +8,8 @@ use std::time::Duration;
 use skep_engine::{
     Artifact, Engine, EngineConfig, Error, ImageRef, Progress, Releases, Update, kubernetes_image,
 };
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::JoinHandle;
 
 use crate::fake_go::FakeGo;
 
@@ -42,9 +44,18 @@ impl Bed {
         let mut config = EngineConfig::new(dir.path().join("cache"));
         config.releases = Releases::Off;
         config.go = Some(go.path.clone());
-        config.limits.head = Duration::from_millis(500);
-        config.limits.idle = Duration::from_millis(500);
+        // A machine with much to do is not a release host that does not answer.
+        config.limits.connect = Duration::from_secs(60);
+        config.limits.head = Duration::from_secs(60);
+        config.limits.idle = Duration::from_secs(60);
         Self { dir, config, go }
+    }
+
+    /// For a host that does not answer, which has to be waited for.
+    pub fn impatient(mut self) -> Self {
+        self.config.limits.head = Duration::from_secs(2);
+        self.config.limits.idle = Duration::from_secs(2);
+        self
     }
 
     pub fn engine(&self) -> Engine {
@@ -55,6 +66,19 @@ impl Bed {
         let reports = Reports::default();
         let result = self.engine().ensure(image, &reports).await;
         (result, reports.text())
+    }
+
+    /// Asks for Kubernetes in a task of its own; gives that and what it says.
+    pub fn ensure_aside(&self) -> (JoinHandle<Result<Artifact, Error>>, UnboundedReceiver<String>) {
+        let (sender, receiver) = unbounded_channel();
+        let engine = self.engine();
+        let task = tokio::spawn(async move {
+            let progress = move |update: &Update<'_>| {
+                let _ = sender.send(update.phase.to_string());
+            };
+            engine.ensure(&kube(), &progress).await
+        });
+        (task, receiver)
     }
 
     pub fn cached(&self, path: &str) -> PathBuf {

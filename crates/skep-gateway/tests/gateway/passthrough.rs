@@ -123,8 +123,9 @@ async fn resets_are_passed_on() {
     let (mut client, mut server) = raw(&cell).await;
     server.write_all(b"x").await.unwrap();
     within(client.read_exact(&mut [0; 1])).await.unwrap();
-    // Later than data could still be on its way to the client.
-    tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+    // Much later than data could still be on its way to the client: for a second after it has sent some, the gateway
+    // keeps a reset from overtaking it.
+    tokio::time::sleep(std::time::Duration::from_secs(3)).await;
     reset(server);
     let error = within(client.read(&mut [0; 9])).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);

@@ -16,8 +16,8 @@ async fn a_pod_that_refuses_is_passed_over() {
     let identity = Identity::new(&host("a"));
     let server = ApiServer::start("s", &identity).await;
     cell.tenant("a");
-    cell.pod("a", "p1", nobody().await, true);
-    cell.pod("a", "p2", nobody().await, true);
+    cell.pod("a", "p1", nobody(), true);
+    cell.pod("a", "p2", nobody(), true);
     cell.pod("a", "p3", server.address, true);
     for _ in 0..6 {
         let mut stream = within(identity.connect(cell.address)).await.unwrap();
@@ -29,7 +29,7 @@ async fn a_pod_that_refuses_is_passed_over() {
 async fn a_ready_pod_that_refuses_is_asked_again() {
     let cell = Cell::start();
     let identity = Identity::new(&host("a"));
-    let address = nobody().await;
+    let address = nobody();
     cell.tenant("a");
     cell.pod("a", "p", address, true);
     let start = async {

@@ -11,26 +11,15 @@ use std::{
 use anyhow::Result;
 use jiff::Timestamp;
 use skep_pki::{Authority, CaData, Credentials, KeyPair, Kubeconfig, Leaf, Names, ServiceAccountKey};
+use skep_plan::egress;
 
 use super::address::Address;
 
 /// Longer than any test run.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// Sends everything meant for the inside of the cluster to a socket that does not exist.
-/// (A TCP address without TLS would do as well, but the API server has a nil dereference there:
-/// `egressselector.getTLSConfig`, Kubernetes 1.36.3.)
-const CLOSED_EGRESS: &str = "\
-apiVersion: apiserver.k8s.io/v1beta1
-kind: EgressSelectorConfiguration
-egressSelections:
-- name: cluster
-  connection:
-    proxyProtocol: HTTPConnect
-    transport:
-      uds:
-        udsName: /nonexistent/skep-test-egress.sock
-";
+/// Nobody listens there: what is meant for the inside of the cluster fails at once.
+const NOBODY: &str = "/nonexistent/skep-test-egress.sock";
 
 /// The files, by what they are for.
 #[derive(Debug)]
@@ -70,7 +59,7 @@ impl Files {
             server_key: write("server.key", server.key_pem.as_str())?,
             account_key: write("account.key", account.private_pem.as_str())?,
             account_public: write("account.pub", &account.public_pem)?,
-            egress: if reach_nodes { None } else { Some(write("egress.yaml", CLOSED_EGRESS)?) },
+            egress: if reach_nodes { None } else { Some(write("egress.yaml", &egress::through(NOBODY))?) },
             kubeconfig: directory.join("kubeconfig"),
             authority,
             admin,

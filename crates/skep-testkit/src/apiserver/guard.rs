@@ -11,7 +11,13 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
+
+use anyhow::{Result, bail};
+use tokio::time::{sleep, timeout};
+
+use crate::PATIENCE;
 
 /// `$1` is the directory to remove, the rest is the command. A background command of a shell
 /// without job control gets /dev/null as its input, so the pipe is the shell's alone.
@@ -26,6 +32,8 @@ wait "$child" 2>/dev/null
 rm -rf -- "$dir"
 "#;
 
+/// Pause between two looks at programs that do not tell.
+const LOOK_AGAIN: Duration = Duration::from_millis(15);
 /// How much of a log an error shows.
 const TAIL: usize = 12_000;
 
@@ -101,4 +109,28 @@ impl Drop for Guarded {
         // The shell has little left to do; waiting for it makes "gone" mean gone.
         let _ = self.shell.wait();
     }
+}
+
+/// Looks until it is so.
+///
+/// # Errors
+/// One of the processes has ended before, or [`PATIENCE`] is over; with what they wrote.
+pub async fn until<F: Future<Output = bool>>(
+    processes: &[Guarded],
+    what: &str,
+    mut so: impl FnMut() -> F,
+) -> Result<()> {
+    let looking = async {
+        while !so().await {
+            if let Some(dead) = processes.iter().find(|process| process.has_ended()) {
+                bail!("no {what}: {} ended:\n{}", dead.name(), dead.log_tail());
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, looking).await.unwrap_or_else(|_| {
+        let logs: Vec<_> = processes.iter().map(Guarded::log_tail).collect();
+        bail!("no {what} in {PATIENCE:?}:\n{}", logs.join("\n"))
+    })
 }

@@ -12,10 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use tower::{BoxError, Layer, ServiceBuilder, util::BoxCloneService};
 
-use crate::{ApiServer, FakeApiServer, FaultLayer, ResponseBody};
-
-/// How long a real cluster is given to finish what was asked of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::{ApiServer, FakeApiServer, FaultLayer, PATIENCE, ResponseBody};
 
 /// Objects that kube-controller-manager puts into every namespace, at its own pace.
 const EVERYWHERE: [&str; 2] = ["kube-root-ca.crt", "default"];

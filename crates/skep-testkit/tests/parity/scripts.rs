@@ -356,7 +356,7 @@ pub fn watches(ns: &str) -> Vec<Call> {
         object
     };
     let mut watch_meta =
-        get(format!("{all}?watch=true&resourceVersion=${{rv:list}}&timeoutSeconds=1&labelSelector=w%3D1"));
+        get(format!("{all}?watch=true&resourceVersion=${{rv:list}}&timeoutSeconds=3&labelSelector=w%3D1"));
     watch_meta.metadata_only = true;
     vec![
         post(&all, labelled("before", "1")),
@@ -368,9 +368,9 @@ pub fn watches(ns: &str) -> Vec<Call> {
         merge(format!("{all}/a"), json!({"data": {"k": "unseen"}})),
         merge(format!("{all}/a"), json!({"metadata": {"labels": {"w": "1"}}})),
         delete(format!("{all}/a"), Value::Null),
-        get(format!("{all}?watch=true&resourceVersion=${{rv:list}}&timeoutSeconds=1&labelSelector=w%3D1")),
+        get(format!("{all}?watch=true&resourceVersion=${{rv:list}}&timeoutSeconds=3&labelSelector=w%3D1")),
         get(format!(
-            "{all}?watch=true&resourceVersion=${{rv:list}}&timeoutSeconds=1&fieldSelector=metadata.name%3Dnone"
+            "{all}?watch=true&resourceVersion=${{rv:list}}&timeoutSeconds=3&fieldSelector=metadata.name%3Dnone"
         )),
         watch_meta,
     ]

@@ -1,9 +1,13 @@
 //! `skep wait`, and the waiting in other commands: on a watch, with what the conditions say as progress.
 
-use std::time::Duration;
+use std::{
+    ops::ControlFlow::{self, Break, Continue},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures::StreamExt;
-use kube::{Client, ResourceExt};
+use kube::{Api, Client};
 use skep_api::{
     Cluster,
     cluster::Phase,
@@ -93,57 +97,26 @@ pub async fn ready(
     limit: Duration,
     progress: &mut Progress,
 ) -> Result<Cluster> {
-    let what = format!("cluster {}/{}", named.project, named.name);
-    let mut last = "nothing was heard of it".to_owned();
-    let mut seen = false;
-    let mut watch = changes::<Cluster>(client.clone(), select(named), Cache::new());
-    let mut clock = interval(CLOCK);
-    let waiting = async {
-        loop {
-            let change = tokio::select! {
-                change = watch.next() => change,
-                _ = clock.tick() => {
-                    progress.doing(&format!("{what}: {last}"));
-                    continue;
-                }
-            };
-            let Some(change) = change else { break };
-            match change {
-                Change::Applied(cluster) if uid.is_none_or(|uid| cluster.uid().as_deref() == Some(uid)) => {
-                    seen = true;
-                    if cluster.metadata.deletion_timestamp.is_some() {
-                        return Err(gone(&what, "is being deleted"));
-                    }
-                    match standing(&cluster) {
-                        Standing::Ready => return Ok(Cluster::clone(&cluster)),
-                        Standing::Refused(message) => {
-                            return Err(Error::new(code::REFUSED, Exit::Refused, format!("{what}: {message}"))
-                                .help("change its spec; what is there: `skep get releases`, `sizeclasses`, `profiles`"));
-                        }
-                        Standing::Waiting(message) => last = message,
-                    }
-                    clock.reset_immediately();
-                }
-                Change::Deleted(_) => return Err(gone(&what, "was deleted")),
-                Change::Synced if !seen => return Err(gone(&what, "does not exist")),
-                Change::Interrupted(reason) => last = format!("hub: {reason}"),
-                Change::Undecodable(undecodable) => {
-                    return Err(Error::new(
-                        code::API,
-                        Exit::Failure,
-                        format!("{what}: {}", undecodable.error),
-                    )
-                    .help("use the skep version of the hub"));
-                }
-                _ => {}
-            }
+    let what = what(named);
+    until("ready", client, named, uid, limit, progress, |sight| match sight {
+        Sight::There(cluster) if cluster.metadata.deletion_timestamp.is_some() => {
+            Break(Err(gone(&what, "is being deleted")))
         }
-        Err(gone(&what, "cannot be watched"))
-    };
-    match timeout(limit, waiting).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(late(&what, "ready", limit, &last, named)),
-    }
+        Sight::There(cluster) => match standing(&cluster) {
+            Standing::Ready => Break(Ok(Cluster::clone(&cluster))),
+            Standing::Refused(message) => {
+                Break(Err(Error::new(code::REFUSED, Exit::Refused, format!("{what}: {message}"))
+                    .help("change its spec; what is there: `skep get releases`, `sizeclasses`, `profiles`")))
+            }
+            Standing::Waiting(message) => Continue(message),
+        },
+        Sight::Gone(how) => Break(Err(gone(&what, how))),
+        Sight::Unreadable(error) => {
+            Break(Err(Error::new(code::API, Exit::Failure, format!("{what}: {error}"))
+                .help("use the skep version of the hub")))
+        }
+    })
+    .await
 }
 
 /// Waits until the cluster is gone; one that does not exist is.
@@ -157,10 +130,42 @@ pub async fn deleted(
     limit: Duration,
     progress: &mut Progress,
 ) -> Result<()> {
-    let what = format!("cluster {}/{}", named.project, named.name);
+    until("deleted", client, named, uid, limit, progress, |sight| match sight {
+        Sight::There(cluster) => Continue(match standing(&cluster) {
+            Standing::Waiting(message) | Standing::Refused(message) => message,
+            Standing::Ready => "it serves".into(),
+        }),
+        Sight::Gone(_) => Break(Ok(())),
+        Sight::Unreadable(error) => Continue(error),
+    })
+    .await
+}
+
+/// What is seen of the cluster that is waited for.
+enum Sight {
+    There(Arc<Cluster>),
+    /// It is not there, in words.
+    Gone(&'static str),
+    Unreadable(String),
+}
+
+/// Watches the cluster (with `uid` that very one, not its successor) until `verdict` breaks, showing what it says else.
+async fn until<T>(
+    goal: &str,
+    client: &Client,
+    named: &Named,
+    uid: Option<&str>,
+    limit: Duration,
+    progress: &mut Progress,
+    verdict: impl Fn(Sight) -> ControlFlow<Result<T>, String>,
+) -> Result<T> {
+    let what = what(named);
     let mut last = "nothing was heard of it".to_owned();
-    let mut there = false;
-    let mut watch = changes::<Cluster>(client.clone(), select(named), Cache::new());
+    let mut seen = false;
+    let ours = |cluster: &Cluster| uid.is_none_or(|uid| cluster.metadata.uid.as_deref() == Some(uid));
+    let api: Api<Cluster> = Api::namespaced(client.clone(), &named.project);
+    let select = Select::named(&named.name).namespace(&named.project);
+    let mut watch = changes::<Cluster>(client.clone(), select, Cache::new());
     let mut clock = interval(CLOCK);
     let waiting = async {
         loop {
@@ -171,30 +176,43 @@ pub async fn deleted(
                     continue;
                 }
             };
-            let Some(change) = change else { break };
-            match change {
-                Change::Applied(cluster) => {
-                    if uid.is_some_and(|uid| cluster.uid().as_deref() != Some(uid)) {
-                        // Made anew under the same name: the old one is gone.
-                        return;
+            let sight = match change {
+                None => return Err(gone(&what, "cannot be watched")),
+                Some(Change::Applied(cluster)) if ours(&cluster) => Sight::There(cluster),
+                Some(Change::Synced) if seen => continue,
+                // The first list may be older than what was done a moment ago; a read is not.
+                Some(Change::Applied(_) | Change::Synced) => match api.get_opt(&named.name).await {
+                    Ok(Some(cluster)) if ours(&cluster) => Sight::There(Arc::new(cluster)),
+                    Ok(_) => Sight::Gone("does not exist"),
+                    Err(error) => {
+                        last = format!("hub: {}", skep_kubeops::error::describe(&error));
+                        continue;
                     }
-                    there = true;
-                    if let Standing::Waiting(message) = standing(&cluster) {
-                        last = message;
-                    }
+                },
+                Some(Change::Deleted(cluster)) if ours(&cluster) => Sight::Gone("was deleted"),
+                Some(Change::Deleted(_)) => continue,
+                Some(Change::Undecodable(undecodable)) => Sight::Unreadable(undecodable.error),
+                Some(Change::Interrupted(reason)) => {
+                    last = format!("hub: {reason}");
+                    continue;
                 }
-                Change::Deleted(_) => return,
-                Change::Synced if !there => return,
-                Change::Interrupted(reason) => last = format!("hub: {reason}"),
-                _ => {}
+            };
+            seen |= matches!(sight, Sight::There(_));
+            match verdict(sight) {
+                Break(outcome) => return outcome,
+                Continue(message) => last = message,
             }
+            clock.reset_immediately();
         }
     };
-    timeout(limit, waiting).await.map_err(|_| late(&what, "deleted", limit, &last, named))
+    match timeout(limit, waiting).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(late(&what, goal, limit, &last, named)),
+    }
 }
 
-fn select(named: &Named) -> Select {
-    Select::named(&named.name).namespace(&named.project)
+fn what(named: &Named) -> String {
+    format!("cluster {}/{}", named.project, named.name)
 }
 
 fn gone(what: &str, state: &str) -> Error {

@@ -6,15 +6,15 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
 };
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, ObjectFieldSelector,
-    PersistentVolumeClaim, PersistentVolumeClaimSpec, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
+    Container, ContainerPort, HTTPGetAction, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodSecurityContext, PodSpec, PodTemplateSpec, Probe, SecretVolumeSource, Volume, VolumeMount,
     VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use sha2::{Digest, Sha256};
+use skep_plan::pod;
 
 use super::super::validate::{CLIENT_PORT, HTTP_PORT, METRICS_PORT, PEER_PORT, Wanted};
 use super::access::{matching, selector};
@@ -26,8 +26,6 @@ pub(crate) const DATA: &str = "data";
 const DATA_DIR: &str = "/var/lib/etcd";
 /// Where the certificates are mounted.
 const TLS_DIR: &str = "/etc/skep/tls";
-/// User without any rights, as distroless images name it.
-const NOBODY: i64 = 65_532;
 /// On the pod template: changes when etcd has to read its trusted authorities again. It reads certificates and keys by
 /// itself, for every connection, but whom it trusts only when it starts.
 const TRUST_DIGEST: &str = "skep.dev/trust-digest";
@@ -55,7 +53,7 @@ pub(super) fn stateful_set(wanted: &Wanted, trust_digest: &str) -> StatefulSet {
             service_name: Some(wanted.name.clone()),
             pod_management_policy: Some("Parallel".to_owned()),
             selector: matching(selector(wanted)),
-            template: PodTemplateSpec { metadata: Some(template), spec: Some(pod(wanted)) },
+            template: PodTemplateSpec { metadata: Some(template), spec: Some(pod_spec(wanted)) },
             volume_claim_templates: Some(vec![claim(wanted)]),
             persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
                 when_deleted: keep(),
@@ -67,7 +65,7 @@ pub(super) fn stateful_set(wanted: &Wanted, trust_digest: &str) -> StatefulSet {
     }
 }
 
-fn pod(wanted: &Wanted) -> PodSpec {
+fn pod_spec(wanted: &Wanted) -> PodSpec {
     PodSpec {
         containers: vec![container(wanted)],
         volumes: Some(vec![Volume {
@@ -84,16 +82,8 @@ fn pod(wanted: &Wanted) -> PodSpec {
         enable_service_links: Some(false),
         termination_grace_period_seconds: Some(30),
         security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(NOBODY),
-            run_as_group: Some(NOBODY),
-            fs_group: Some(NOBODY),
             fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                ..SeccompProfile::default()
-            }),
-            ..PodSecurityContext::default()
+            ..pod::security()
         }),
         ..PodSpec::default()
     }
@@ -117,25 +107,20 @@ fn container(wanted: &Wanted) -> Container {
         image_pull_policy: Some("IfNotPresent".to_owned()),
         command: Some(vec!["etcd".to_owned()]),
         args: Some(arguments(wanted)),
-        env: Some(environment(wanted)),
+        env: Some(pod::environment(&wanted.resources)),
         ports: Some(vec![
             port("client", CLIENT_PORT),
             port("peer", PEER_PORT),
             port("metrics", METRICS_PORT),
         ]),
-        resources: Some(resources(wanted)),
+        resources: Some(pod::requirements(&wanted.resources)),
         volume_mounts: Some(vec![mount(DATA, DATA_DIR, None), mount("tls", TLS_DIR, Some(true))]),
         // A look every second is cheap and only until the first answer; a large database takes minutes to open.
         startup_probe: Some(probe("/readyz", 1, 900)),
         readiness_probe: Some(probe("/readyz", 5, 2)),
         // A member that is slow because it is busy must not be killed for it: a minute without any answer.
         liveness_probe: Some(probe("/livez", 10, 6)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
-            ..SecurityContext::default()
-        }),
+        security_context: Some(pod::container_security()),
         ..Container::default()
     }
 }
@@ -183,41 +168,6 @@ fn arguments(wanted: &Wanted) -> Vec<String> {
         ("log-level", "warn".to_owned()),
     ];
     flags.into_iter().map(|(name, value)| format!("--{name}={value}")).collect()
-}
-
-fn environment(wanted: &Wanted) -> Vec<EnvVar> {
-    let pod_ip = EnvVar {
-        name: "POD_IP".to_owned(),
-        value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                field_path: "status.podIP".to_owned(),
-                ..ObjectFieldSelector::default()
-            }),
-            ..EnvVarSource::default()
-        }),
-        ..EnvVar::default()
-    };
-    let memory = wanted.resources.go_mem_limit.clone().map(|limit| EnvVar {
-        name: "GOMEMLIMIT".to_owned(),
-        value: Some(limit),
-        ..EnvVar::default()
-    });
-    std::iter::once(pod_ip).chain(memory).collect()
-}
-
-fn resources(wanted: &Wanted) -> ResourceRequirements {
-    let bundle = &wanted.resources;
-    let list = |cpu: Option<&String>, memory: Option<&String>| {
-        let entries = [("cpu", cpu), ("memory", memory)];
-        let given: BTreeMap<_, _> =
-            entries.into_iter().filter_map(|(k, v)| Some((k.to_owned(), Quantity(v?.clone())))).collect();
-        (!given.is_empty()).then_some(given)
-    };
-    ResourceRequirements {
-        requests: list(Some(&bundle.cpu_request), Some(&bundle.memory_request)),
-        limits: list(bundle.cpu_limit.as_ref(), bundle.memory_limit.as_ref()),
-        ..ResourceRequirements::default()
-    }
 }
 
 fn probe(path: &str, period: i32, failures: i32) -> Probe {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -16,17 +16,16 @@ use skep_api::{Datastore, TenantId};
 use skep_engine::{Engine, Lines};
 use skep_kubeops::watch::Select;
 use skep_plan::address::{LoopbackNet, PodNetwork};
-use skep_testkit::ApiServer;
 use skep_testkit::apiserver::guard::Guarded;
+use skep_testkit::{ApiServer, PATIENCE};
 use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::reconcile::validate::tests::datastore;
 use crate::{Config, Context, Datastores, EtcdTenants, TenantAccess, TenantStore};
 
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 static RUNS: AtomicUsize = AtomicUsize::new(0);
+static NETS: AtomicU8 = AtomicU8::new(0);
 
 /// The cell. Everything ends when it is dropped.
 pub(super) struct Cell {
@@ -55,8 +54,9 @@ impl Cell {
         let api_server = ApiServer::shared().await.unwrap();
         let client = api_server.client().await.unwrap();
         let namespace = api_server.namespace(&client, &format!("ds-{}", std::process::id())).await.unwrap();
-        let octet = 64 + (std::process::id() % 63) as u8;
-        let net = LoopbackNet::new(octet).unwrap();
+        // A network for each cell: two of them could get the same address in one.
+        let cell = std::process::id() % 63 + u32::from(NETS.fetch_add(1, Ordering::Relaxed));
+        let net = LoopbackNet::new(64 + (cell % 63) as u8).unwrap();
         let image = skep_engine::etcd_image();
         let etcd = Engine::from_env().unwrap().ensure(&image, &Lines::stderr()).await.unwrap();
         let datastores = Datastores::new(client.clone());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 
 use skep_pki::KeyPair;
+use skep_testkit::PATIENCE;
 use tokio::process::Command;
 
 use super::cell::Cell;
@@ -41,7 +42,8 @@ impl Ctl {
             format!("--cacert={}", file("ca", server_ca_pem)),
             format!("--cert={}", file("crt", &pair.cert_pem)),
             format!("--key={}", file("key", pair.key_pem.as_str())),
-            "--command-timeout=5s".into(),
+            format!("--dial-timeout={PATIENCE:?}"),
+            format!("--command-timeout={PATIENCE:?}"),
         ];
         Self { program: cell.etcd_programs.join("etcdctl"), arguments }
     }

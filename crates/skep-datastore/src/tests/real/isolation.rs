@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use skep_api::TenantId;
 use skep_pki::Leaf;
+use skep_testkit::PATIENCE;
 
 use super::cell::Cell;
 use super::ctl::Ctl;
@@ -90,8 +91,7 @@ async fn a_tenants_certificate_opens_its_own_keys_only() {
     let said = tenant.run(&format!("put --lease={lease} /skep/demo-1/mine v")).await;
     assert!(said.denied(), "hangs a key of its own on the neighbour's lease: {said:?}");
     for watch in ["watch --prefix /skep/neighbour-1/", "watch --prefix ''", "watch compact_rev_key"] {
-        let said =
-            tokio::time::timeout(Duration::from_secs(10), tenant.run(watch)).await.expect("ends by itself");
+        let said = tokio::time::timeout(PATIENCE, tenant.run(watch)).await.expect("ends by itself");
         assert!(!said.ok && said.text.contains("PermissionDenied"), "{watch}: {said:?}");
     }
     for command in OPEN {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use skep_api::TenantId;
+use skep_testkit::PATIENCE;
 
 use super::cell::Cell;
 use crate::etcd::Connection;
@@ -29,8 +30,7 @@ async fn run(root: &Connection, tenant: &TenantId, fail: (usize, Moment)) -> Vec
                 _ => {
                     async {
                         root.shut_out(tenant).await?;
-                        root.clear(tenant, tokio::time::Instant::now() + std::time::Duration::from_secs(5))
-                            .await?;
+                        root.clear(tenant, tokio::time::Instant::now() + PATIENCE).await?;
                         root.forget(tenant).await
                     }
                     .await

@@ -6,6 +6,7 @@ use serde_json::json;
 use skep_api::cluster::Phase;
 use skep_api::condition::{self, ConditionType};
 use skep_api::{Cluster, ClusterStatus, ControlPlane};
+use skep_testkit::objects;
 
 use super::*;
 
@@ -27,24 +28,12 @@ fn control_plane(observed: Option<i64>, ready: bool, progressing: bool) -> Contr
         json!({"type": type_, "status": if status { "True" } else { "False" }, "reason": "Because",
             "message": format!("{type_} said so"), "lastTransitionTime": "1970-01-01T00:00:01Z"})
     };
-    let controller = json!({"replicas": 1, "resources": {"cpuRequest": "50m", "memoryRequest": "64Mi"}});
-    let mut api_server = controller.clone();
-    api_server["maxRequestsInflight"] = json!(100);
-    api_server["maxMutatingRequestsInflight"] = json!(50);
-    serde_json::from_value(json!({
-        "apiVersion": "skep.dev/v1alpha1", "kind": "ControlPlane",
-        "metadata": {"name": "demo-x", "namespace": "demo-x", "generation": 2},
-        "spec": {
-            "cluster": {"namespace": "shop", "name": "demo", "uid": "uid-1"}, "tenant": "demo-x", "version": "v1.36.3",
-            "image": "skep.dev/kube:v1.36.3", "sizeClass": "small", "apiServer": api_server,
-            "controllerManager": controller, "scheduler": controller,
-            "datastore": {"namespace": "skep-system", "name": "main"}, "network": {},
-            "endpoint": {"server": "https://127.0.0.1:6443", "host": "demo-x.skep.internal"},
-        },
-        "status": {"observedGeneration": observed, "version": "v1.36.3", "kubeconfigSecret": "admin",
-            "conditions": [condition("Ready", ready), condition("Progressing", progressing)]},
-    }))
-    .unwrap()
+    let status = json!({"observedGeneration": observed, "version": "v1.36.3", "kubeconfigSecret": "admin",
+        "conditions": [condition("Ready", ready), condition("Progressing", progressing)]});
+    let mut object = objects::control_plane("v1.36.3", |_| {});
+    object.metadata.generation = Some(2);
+    object.status = serde_json::from_value(status).unwrap();
+    object
 }
 
 fn applied(control_plane: ControlPlane) -> Outcome {
