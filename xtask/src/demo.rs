@@ -29,7 +29,8 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let mut steps = Steps::default();
     println!("== upstream's programs and tests");
     let began = Instant::now();
-    engine::make(&[skep_engine::etcd_image(), skep_engine::kubernetes_image(skep_engine::KUBERNETES[0])?]).await?;
+    engine::make(&[skep_engine::etcd_image(), skep_engine::kubernetes_image(skep_engine::KUBERNETES[0])?])
+        .await?;
     conformance::prepare().await?;
     steps.add("upstream's programs and tests, from the cache or built", began.elapsed());
     let installation = steps

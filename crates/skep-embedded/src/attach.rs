@@ -178,11 +178,7 @@ fn failure(snapshot: &Snapshot) -> Error {
 ///
 /// # Errors
 /// [`Error::OtherSettings`], [`Error::Locked`], [`Error::DaemonDied`], and why it fails when it does.
-pub async fn find(
-    layout: &Layout,
-    options: &Options,
-    mut show: impl FnMut(&Snapshot),
-) -> Result<Snapshot> {
+pub async fn find(layout: &Layout, options: &Options, mut show: impl FnMut(&Snapshot)) -> Result<Snapshot> {
     let Some(mut client) = connect(layout).await? else { return Err(died(layout)) };
     while let Some(snapshot) = client.next().await {
         // Decided after the configuration step; before it there is nothing to compare with.

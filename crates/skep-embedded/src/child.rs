@@ -130,8 +130,7 @@ impl Child {
     /// as soon as it runs; that it cannot run shows only here.
     pub async fn fails(&self) -> Error {
         let mut state = self.state.clone();
-        let hopeless =
-            |state: &ChildState| matches!(state, ChildState::Failing(times, _) if *times >= MAX_FIRST_FAILURES);
+        let hopeless = |state: &ChildState| matches!(state, ChildState::Failing(times, _) if *times >= MAX_FIRST_FAILURES);
         let how = state.wait_for(hopeless).await.ok().map(|state| match &*state {
             ChildState::Failing(_, how) => how.clone(),
             _ => String::new(),

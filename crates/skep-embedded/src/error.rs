@@ -259,7 +259,9 @@ impl Error {
             Self::Damaged { .. } => "put the file back from a copy; its page says what is in it".into(),
             Self::DiskFull { .. } => {
                 let needed = crate::disk::NEEDED_MIB;
-                format!("free some space (at least {needed} MiB are needed), then run `skep up` again: no data is lost")
+                format!(
+                    "free some space (at least {needed} MiB are needed), then run `skep up` again: no data is lost"
+                )
             }
             Self::PortInUse { .. } => {
                 "stop the other program or choose another port, then run `skep up` again".into()

@@ -151,7 +151,6 @@ pub async fn default_service_account(client: kube::Client) -> anyhow::Result<()>
 }
 
 struct Files {
-    dir: PathBuf,
     key: PathBuf,
     public_key: PathBuf,
     certificate: PathBuf,
@@ -164,7 +163,6 @@ struct Files {
 impl Files {
     fn write(dir: &Path, server: &str) -> anyhow::Result<Self> {
         let files = Self {
-            dir: dir.to_owned(),
             key: dir.join("service-account.key"),
             public_key: dir.join("service-account.pub"),
             certificate: dir.join("server.crt"),

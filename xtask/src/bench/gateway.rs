@@ -53,7 +53,16 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
 fn measure(options: &Options, name: &str, arguments: &[String]) -> anyhow::Result<()> {
     let json = std::path::absolute(options.results.join(format!("{name}.json")))?;
     let status = Command::new("cargo")
-        .args(["run", "--quiet", "--release", "--package", "skep-gateway", "--example", "bench_gateway", "--"])
+        .args([
+            "run",
+            "--quiet",
+            "--release",
+            "--package",
+            "skep-gateway",
+            "--example",
+            "bench_gateway",
+            "--",
+        ])
         .args(["--rounds", &options.rounds.to_string(), "--json"])
         .arg(&json)
         .args(arguments)
@@ -75,13 +84,10 @@ impl ApiServer {
     fn find(installation: &Installation, dir: &Path) -> anyhow::Result<Self> {
         let cluster: Cluster =
             serde_json::from_str(&installation.output(&["get", "clusters", CLUSTER, "-o", "json"])?)?;
-        let tenant = cluster.status.and_then(|status| status.tenant).context("the cluster names no tenant")?;
-        let selector = format!(
-            "{}={tenant},{}={}",
-            labels::TENANT,
-            labels::COMPONENT,
-            labels::component::API_SERVER
-        );
+        let tenant =
+            cluster.status.and_then(|status| status.tenant).context("the cluster names no tenant")?;
+        let selector =
+            format!("{}={tenant},{}={}", labels::TENANT, labels::COMPONENT, labels::component::API_SERVER);
         let list = installation.output(&["kubectl", "get", "pods", "-A", "-l", &selector, "-o", "json"])?;
         let pods: ObjectList<Pod> = serde_json::from_str(&list)?;
         let pod = pods.items.into_iter().next().context("the cluster has no API server")?;
@@ -108,7 +114,8 @@ impl ApiServer {
             let bytes: ByteString = serde_json::from_value(field(path)?.clone())?;
             fs::write(dir.join(file), bytes.0)?;
         }
-        let server = field("/clusters/0/cluster/tls-server-name").or_else(|_| field("/clusters/0/cluster/server"))?;
+        let server =
+            field("/clusters/0/cluster/tls-server-name").or_else(|_| field("/clusters/0/cluster/server"))?;
         let server = server.as_str().context("the server's name is no text")?;
         let name = server.trim_start_matches("https://").split([':', '/']).next().unwrap_or_default();
         Ok(Self { address: SocketAddr::new(ip.parse()?, port), pid, server_name: name.to_owned() })

@@ -122,7 +122,10 @@ mod tests {
         let serving = tokio::spawn(serve(listener, "demo.skep.internal:1".to_owned(), address));
         let ask = async |name: &str| {
             let mut client = TcpStream::connect(proxy).await.unwrap();
-            client.write_all(format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\nhello").as_bytes()).await.unwrap();
+            client
+                .write_all(format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\nhello").as_bytes())
+                .await
+                .unwrap();
             client
         };
         let mut refused = ask("other.skep.internal:1").await;

@@ -162,7 +162,10 @@ async fn one_that_cannot_stay_says_why() {
     let bench = Bench::new();
     let child = bench.start(&bench.command("echo unknown flag; exit 1"));
     let error = timeout(PATIENCE, child.fails()).await.unwrap().to_string();
-    assert!(error.contains("etcd") && error.contains("exit code 1") && error.contains("unknown flag"), "{error}");
+    assert!(
+        error.contains("etcd") && error.contains("exit code 1") && error.contains("unknown flag"),
+        "{error}"
+    );
     child.stop().await;
     let child = bench.start(&bench.command(FOREVER));
     child.ready(PATIENCE).await.unwrap();

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::api::core::v1::{Node, NodeCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta, OwnerReference};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{GetParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use serde_json::json;
 
@@ -176,10 +176,11 @@ impl Keeper {
         pressures: Pressures<bool>,
         not_ready: &NotReady,
     ) -> Result<(), KeeperError> {
+        self.look().await?;
         let Some(registered) = &self.registered else { return Ok(()) };
         let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH);
         let conditions = object::conditions(pressures, not_ready, &registered.conditions, now);
-        let turned = !object::same_conditions(&registered.conditions, &conditions);
+        let turned = !object::has_conditions(&registered.conditions, &conditions);
         let due = registered.reported.is_none_or(|then| now.duration_since(then) >= REPORT);
         if !turned && !due && registered.version == facts.version {
             return Ok(());
@@ -210,6 +211,35 @@ impl Keeper {
             self.recorder.node(&self.name, EventKind::Normal, &reason, message);
         }
         Ok(())
+    }
+
+    /// Reads what others see of this node. After a time without leases the node controller writes that it knows nothing,
+    /// and only a report turns that: as a kubelet does, we compare with the object, not with what we wrote last.
+    async fn look(&mut self) -> Result<(), KeeperError> {
+        let Some(uid) = self.registered.as_ref().map(|registered| registered.uid.clone()) else {
+            return Ok(());
+        };
+        let api = Api::<Node>::all(self.client.clone());
+        // From the API server's cache, which costs etcd nothing; what is missing there is seen by the next beat.
+        let params = GetParams { resource_version: Some("0".to_owned()) };
+        match self.call("reading node", api.get_with(&self.name, &params)).await {
+            Ok(node) if node.metadata.uid.as_deref() == Some(uid.as_str()) => {
+                if let Some(registered) = &mut self.registered {
+                    registered.conditions = node.status.and_then(|s| s.conditions).unwrap_or_default();
+                }
+                Ok(())
+            }
+            // Another one of the same name: it is made ours by the next beat.
+            Ok(_) => {
+                self.registered = None;
+                Ok(())
+            }
+            Err(KeeperError::Api { source, .. }) if is_not_found(&source) => {
+                self.registered = None;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn call<T>(

@@ -191,16 +191,12 @@ pub fn conditions(
     verdicts.into_iter().map(condition).collect()
 }
 
-/// Whether conditions say the same, heartbeats apart.
+/// Whether a node's conditions say what ours say, heartbeats apart. Others may have added conditions of their own.
 #[must_use]
-pub fn same_conditions(one: &[NodeCondition], other: &[NodeCondition]) -> bool {
-    let essence = |conditions: &[NodeCondition]| {
-        conditions
-            .iter()
-            .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone(), c.message.clone()))
-            .collect::<Vec<_>>()
-    };
-    essence(one) == essence(other)
+pub fn has_conditions(theirs: &[NodeCondition], ours: &[NodeCondition]) -> bool {
+    let essence =
+        |c: &NodeCondition| (c.type_.clone(), c.status.clone(), c.reason.clone(), c.message.clone());
+    ours.iter().all(|our| theirs.iter().any(|their| essence(their) == essence(our)))
 }
 
 #[cfg(test)]
@@ -244,7 +240,13 @@ mod tests {
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
         let calm = conditions(Pressures::default(), &Vec::new(), &[], at(1));
         let later = conditions(Pressures::default(), &Vec::new(), &calm, at(2));
-        assert!(same_conditions(&calm, &later));
+        assert!(has_conditions(&calm, &later));
+        let mut lost = calm.clone();
+        lost.reverse();
+        assert!(has_conditions(&lost, &later), "in any order");
+        lost[0].status = "Unknown".to_owned();
+        assert!(!has_conditions(&lost, &later));
+        assert!(!has_conditions(&[], &later));
         assert!(later.iter().all(|condition| condition.last_transition_time == Some(Time(at(1)))));
         let bad = conditions(Pressures::default(), &vec!["no list".into()], &later, at(3));
         let ready = bad.iter().find(|condition| condition.type_ == "Ready").unwrap();

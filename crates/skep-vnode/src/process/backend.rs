@@ -24,8 +24,8 @@ use super::pod::worker::Worker;
 use super::pod::{Identity, Site};
 use super::{exec, stats};
 use crate::backend::{
-    BackendError, EventHub, ExecRequest, ExecSession, HaltStage, LogOptions, LogStream, PodBackend, PodContext,
-    PodLifecycle, PodRuntimeStatus, PodStats, PodUid, RecoveredPod, ResourceEnforcement,
+    BackendError, EventHub, ExecRequest, ExecSession, HaltStage, LogOptions, LogStream, PodBackend,
+    PodContext, PodLifecycle, PodRuntimeStatus, PodStats, PodUid, RecoveredPod, ResourceEnforcement,
 };
 
 /// How long a halt waits beyond the grace period for what hangs in the kernel.

@@ -3,7 +3,7 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Patch, PatchParams};
 
 use crate::harness::{TestNode, until};
 
@@ -35,5 +35,26 @@ async fn a_node_says_what_it_is_and_comes_back_when_deleted() {
         (renewed && again).then_some(())
     })
     .await;
+    node.end().await;
+}
+
+/// After a time without leases the node controller writes that it knows nothing of a node.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_given_up_says_that_it_is_well() {
+    let node = TestNode::start("given-up").await;
+    let nodes = Api::<Node>::all(node.client.clone());
+    let of = |node: Node| {
+        let conditions = node.status.and_then(|status| status.conditions).unwrap_or_default();
+        conditions.into_iter().find(|condition| condition.type_ == "Ready").map(|ready| ready.status)
+    };
+    let ready = || async { (of(nodes.get(&node.name).await.unwrap())? == "True").then_some(()) };
+    until("the node to be ready", ready).await;
+    let lost = serde_json::json!({"status": {"conditions": [
+        {"type": "Ready", "status": "Unknown", "reason": "NodeStatusUnknown", "message": "Kubelet stopped posting node status."},
+    ]}});
+    let lost =
+        nodes.patch_status(&node.name, &PatchParams::default(), &Patch::Strategic(lost)).await.unwrap();
+    assert_eq!(of(lost).as_deref(), Some("Unknown"));
+    until("the node to be ready again", ready).await;
     node.end().await;
 }
