@@ -77,7 +77,8 @@ impl Parts {
         // Who acts on pods must not act on what they were before the installation was stopped.
         let reported = self.start_nodes(prepared, engine).await?;
         if timeout(REPORT, reported.cancelled()).await.is_err() {
-            let warning = "the nodes have not told yet how all their pods stand; some may look ready for a while";
+            let warning =
+                "the nodes have not told yet how all their pods stand; some may look ready for a while";
             tracing::warn!(warning);
             self.board.update(|snapshot| snapshot.warnings.push(warning.to_owned()));
         }

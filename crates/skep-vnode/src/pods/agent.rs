@@ -167,8 +167,9 @@ impl Agent {
                 }
                 Some(uid) = inputs.objects.recv() => self.object_changed(&uid),
                 Some(finished) = self.calls.join_next(), if !self.calls.is_empty() => {
-                    if let Ok(finished) = finished {
-                        self.finished(finished);
+                    match finished {
+                        Ok(finished) => self.finished(finished),
+                        Err(error) => self.lost(&error),
                     }
                 }
                 Some(expired) = self.timers.next(), if !self.timers.is_empty() => {
@@ -222,7 +223,7 @@ impl Agent {
         for uid in due {
             self.advance(&uid);
             // Without a call the API server knows already.
-            if first && self.entries.get(&uid).is_some_and(|entry| entry.busy) {
+            if first && self.entries.get(&uid).is_some_and(|entry| entry.call.is_some()) {
                 self.untold.insert(uid);
             }
         }
@@ -293,7 +294,7 @@ impl Agent {
     fn finished(&mut self, finished: Finished) {
         let Finished { uid, done } = finished;
         let Some(entry) = self.entries.get_mut(&uid) else { return };
-        entry.busy = false;
+        entry.call = None;
         match done {
             Done::Patched(pod) => {
                 entry.failures = 0;
