@@ -74,14 +74,14 @@ impl Worker {
         for slot in &mut self.slots {
             let Some(container) = slot.place.of(&self.pod) else { continue };
             let Now::Busy { cell, order, .. } = &slot.now else { continue };
-            let Some(running) = cell.running() else {
-                state = ResizeState::InProgress;
-                continue;
-            };
             let wanted = container.resources.as_ref();
             if same_resources(slot.resources.as_ref(), wanted) {
                 continue;
             }
+            let Some(running) = cell.running() else {
+                state = ResizeState::InProgress;
+                continue;
+            };
             if needs_restart(container, slot.resources.as_ref()) {
                 slot.forced = true;
                 replace(order, &self.pod);
