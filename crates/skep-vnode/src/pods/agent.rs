@@ -137,7 +137,8 @@ impl Agent {
     /// When the backend cannot read its records: a node that does not know what runs must not start anything.
     pub async fn recover(&mut self) -> Result<(), BackendError> {
         for recovered in self.config.backend.recover().await? {
-            let (pod, _) = strip::split((*recovered.pod).clone());
+            // It was stripped when it was given to the backend, which keeps it too.
+            let pod = recovered.pod;
             if let IpAddr::V4(address) = recovered.pod_ip {
                 self.addresses(|addresses, node| addresses.restore(node, &recovered.uid, &pod, address));
             }

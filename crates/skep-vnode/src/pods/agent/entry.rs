@@ -125,7 +125,7 @@ impl Entry {
             self.start_time = time.0;
         }
         // The backend holds the same object; keeping it while nothing in it changed keeps one copy.
-        if first || strip::differs(&self.pod, &pod) {
+        if (first && self.pod.spec != pod.spec) || strip::differs(&self.pod, &pod) {
             self.pod = pod;
         }
         self.status = status;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::ProcessBackend;
-use crate::backend::{BackendError, PodUid, RecoveredPod};
+use crate::backend::{BackendError, PodUid, RecoveredPod, compact};
 use crate::process::pod::Identity;
 use crate::process::pod::layout;
 use crate::process::pod::record::{self, FORMAT, PodRecord};
@@ -36,7 +36,8 @@ impl ProcessBackend {
 
     fn recover_one(&self, uid: &PodUid) -> io::Result<RecoveredPod> {
         let path = layout::pods(&self.site.config.data_dir).join(uid.as_str()).join("pod.json");
-        let record: PodRecord = record::load(&path)?.ok_or(io::ErrorKind::NotFound)?;
+        let mut record: PodRecord = record::load(&path)?.ok_or(io::ErrorKind::NotFound)?;
+        compact(&mut record.pod);
         if record.format > FORMAT {
             return Err(io::Error::other(format!("format {} is newer than this program", record.format)));
         }

@@ -133,7 +133,7 @@ impl Attempt {
         self.cell.set(Live::Running(Box::new(running.clone())));
         let exit: Exit = match self.watch_over(&ledger, &running, adopted).await {
             watching::Turn::Gone(exit) => exit,
-            watching::Turn::Stop(why) => self.end(&running, why).await,
+            watching::Turn::Stop(why) => Box::pin(self.end(&running, why)).await,
         };
         Box::pin(self.close(&ledger, &running, exit)).await
     }

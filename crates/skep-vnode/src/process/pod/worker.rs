@@ -116,8 +116,9 @@ impl Worker {
     pub(in super::super) async fn run(mut self) {
         loop {
             let mail = self.face.take_mail();
-            self.read(mail).await;
-            self.advance().await;
+            // Boxed: this task sleeps nearly always, and should not hold the room for these meanwhile.
+            Box::pin(self.read(mail)).await;
+            Box::pin(self.advance()).await;
             self.publish();
             let face = self.face.clone();
             let alarm = self.alarm();
@@ -125,7 +126,7 @@ impl Worker {
                 () = face.wake.notified() => {}
                 Some(done) = self.jobs.join_next() => match done {
                     Ok(done) => self.hear(done),
-                    Err(error) => self.lost(&error).await,
+                    Err(error) => Box::pin(self.lost(&error)).await,
                 },
                 () = sleep_until(alarm) => {}
             }
