@@ -11,6 +11,7 @@
 //! * A backend never forgets a process: [`PodBackend::recover`] finds what an earlier run of the same node started.
 //! * Nothing of a pod is deleted before [`PodBackend::remove_pod`], and that refuses while a process still runs.
 
+mod compact;
 pub mod error;
 pub mod events;
 pub mod exec;
@@ -32,6 +33,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
+pub(crate) use compact::compact;
 pub use error::BackendError;
 pub use events::{Batch, EventHub, EventKind, PodEvent};
 pub use exec::{ExecControl, ExecRequest, ExecSession, TerminalSize};

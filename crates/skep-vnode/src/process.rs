@@ -36,6 +36,7 @@ mod sys;
 #[cfg(test)]
 mod testing;
 mod volumes;
+mod work;
 
 pub use backend::ProcessBackend;
 pub use cgroup::CgroupMode;

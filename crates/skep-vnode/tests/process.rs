@@ -5,6 +5,8 @@
 
 #[path = "process/adoption.rs"]
 mod adoption;
+#[path = "process/defects.rs"]
+mod defects;
 #[path = "process/exec.rs"]
 mod exec;
 #[path = "process/harness.rs"]

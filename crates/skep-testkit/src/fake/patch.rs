@@ -42,7 +42,7 @@ pub(crate) fn patch(kind: &Kind, content_type: &str, live: &Value, body: &Value)
     Err(Failure::new(415, "UnsupportedMediaType", format!("unknown patch type {content_type}")))
 }
 
-/// Strategic merge, as far as keys of lists decide; its directives are not supported.
+/// Strategic merge, as far as keys of lists decide; of its directives those in lists, `$patch: replace` and `delete`.
 fn strategic<'a>(kind: &Kind, path: &mut Vec<&'a str>, live: &mut Value, patch: &'a Value) {
     match patch {
         Value::Object(fields) => {
@@ -59,10 +59,17 @@ fn strategic<'a>(kind: &Kind, path: &mut Vec<&'a str>, live: &mut Value, patch: 
                 path.pop();
             }
         }
+        Value::Array(items) if items.iter().any(|item| item["$patch"] == "replace") => {
+            *live = items.iter().filter(|item| item["$patch"] != "replace").cloned().collect();
+        }
         Value::Array(items) => match (kind.list_type(path), live.as_array_mut()) {
             (ListType::Map(keys), Some(elements)) => {
                 for item in items {
                     let key = key_of(item, &keys);
+                    if item["$patch"] == "delete" {
+                        elements.retain(|element| key_of(element, &keys) != key);
+                        continue;
+                    }
                     path.push("[]");
                     match elements.iter_mut().find(|element| key_of(element, &keys) == key) {
                         Some(element) => strategic(kind, path, element, item),

@@ -137,7 +137,8 @@ impl Agent {
     /// When the backend cannot read its records: a node that does not know what runs must not start anything.
     pub async fn recover(&mut self) -> Result<(), BackendError> {
         for recovered in self.config.backend.recover().await? {
-            let (pod, _) = strip::split((*recovered.pod).clone());
+            // It was stripped when it was given to the backend, which keeps it too.
+            let pod = recovered.pod;
             if let IpAddr::V4(address) = recovered.pod_ip {
                 self.addresses(|addresses, node| addresses.restore(node, &recovered.uid, &pod, address));
             }
@@ -167,8 +168,9 @@ impl Agent {
                 }
                 Some(uid) = inputs.objects.recv() => self.object_changed(&uid),
                 Some(finished) = self.calls.join_next(), if !self.calls.is_empty() => {
-                    if let Ok(finished) = finished {
-                        self.finished(finished);
+                    match finished {
+                        Ok(finished) => self.finished(finished),
+                        Err(error) => self.lost(&error),
                     }
                 }
                 Some(expired) = self.timers.next(), if !self.timers.is_empty() => {
@@ -222,7 +224,7 @@ impl Agent {
         for uid in due {
             self.advance(&uid);
             // Without a call the API server knows already.
-            if first && self.entries.get(&uid).is_some_and(|entry| entry.busy) {
+            if first && self.entries.get(&uid).is_some_and(|entry| entry.call.is_some()) {
                 self.untold.insert(uid);
             }
         }
@@ -293,7 +295,7 @@ impl Agent {
     fn finished(&mut self, finished: Finished) {
         let Finished { uid, done } = finished;
         let Some(entry) = self.entries.get_mut(&uid) else { return };
-        entry.busy = false;
+        entry.call = None;
         match done {
             Done::Patched(pod) => {
                 entry.failures = 0;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
+use crate::backend::compact;
+
 /// Annotation in which `kubectl apply` keeps a second copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -15,6 +17,7 @@ pub fn split(mut pod: Pod) -> (Arc<Pod>, Arc<PodStatus>) {
     if let Some(annotations) = &mut pod.metadata.annotations {
         annotations.remove(LAST_APPLIED);
     }
+    compact(&mut pod);
     (Arc::new(pod), Arc::new(status))
 }
 

@@ -127,8 +127,10 @@ impl PodBackend for ProcessBackend {
         if face.status().lifecycle != PodLifecycle::Stopped {
             return Err(BackendError::StillRunning(face.identity.short_name()));
         }
+        recovery::delete(&face.identity).await?;
+        // Known until then, so that a removal that failed can be tried again.
         self.pods().remove(uid);
-        recovery::delete(&face.identity).await
+        Ok(())
     }
 
     fn pods(&self) -> Vec<PodUid> {
@@ -238,7 +240,11 @@ impl PodBackend for ProcessBackend {
                 tracing::warn!(%error, "a log could not be stored before letting go; the next run does it");
             }
         }
-        self.pods().clear();
+        let pods = std::mem::take(&mut *self.pods());
+        let identities: Vec<_> = pods.values().map(|entry| entry.face.identity.clone()).collect();
+        drop(pods);
+        // The next run of the node must not meet what this one has begun.
+        join_all(identities.iter().map(|identity| identity.work.end())).await;
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -25,6 +25,7 @@ use super::cgroup::CgroupRoot;
 use super::config::ProcessConfig;
 use super::log::LogPump;
 use super::marker::Marker;
+use super::work::DirectoryWork;
 use crate::backend::restart::is_sidecar;
 use crate::backend::{BackendError, EventHub, PodUid};
 use layout::Layout;
@@ -38,7 +39,7 @@ pub(super) struct Site {
     pub hub: Arc<EventHub>,
 }
 
-/// Who a pod is. Never changes.
+/// Who a pod is, and what is being done in its directory. Never changes.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub uid: PodUid,
@@ -46,6 +47,7 @@ pub(super) struct Identity {
     pub name: String,
     pub marker: Marker,
     pub layout: Layout,
+    pub work: DirectoryWork,
 }
 
 impl Identity {
@@ -60,6 +62,7 @@ impl Identity {
             uid,
             marker,
             layout,
+            work: DirectoryWork::default(),
         })
     }
 

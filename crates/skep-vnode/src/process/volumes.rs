@@ -10,6 +10,7 @@ mod atomic;
 mod local;
 mod payload;
 
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -20,6 +21,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 pub(super) use local::size_of;
 pub(super) use payload::File;
 
+use super::work::DirectoryWork;
 use crate::backend::PodContext;
 
 /// Directory mode of a volume's root: whoever may enter the data directory (only the owner) may read it.
@@ -71,9 +73,15 @@ impl Volumes {
     }
 
     /// Makes every volume ready, or up to date. All are tried; the first failure in the order of the pod is told.
-    pub(super) async fn prepare(&self, pod: &Pod, context: &PodContext) -> Result<Prepared, VolumeError> {
+    pub(super) async fn prepare(
+        &self,
+        pod: &Pod,
+        context: &PodContext,
+        work: &DirectoryWork,
+    ) -> Result<Prepared, VolumeError> {
         let volumes: Vec<&Volume> = pod.spec.iter().flat_map(|s| s.volumes.iter().flatten()).collect();
-        let results = join_all(volumes.iter().map(|volume| Box::pin(self.one(volume, pod, context)))).await;
+        let results =
+            join_all(volumes.iter().map(|volume| Box::pin(self.one(volume, pod, context, work)))).await;
         let mut all = Prepared::default();
         for (volume, result) in volumes.iter().zip(results) {
             let (changed, renew) =
@@ -91,26 +99,26 @@ impl Volumes {
         volume: &Volume,
         pod: &Pod,
         context: &PodContext,
+        work: &DirectoryWork,
     ) -> Result<(bool, Option<Timestamp>), String> {
+        let say = |error: io::Error| error.to_string();
         let own = self.root.join(safe_name(&volume.name)?);
         if let Some((files, renew)) = payload::files(volume, pod, context).await? {
-            let changed = blocking(move || {
+            let changed = work.run(move || {
                 make_directory(&own, VOLUME_MODE)?;
                 atomic::write(&own, &files)
             });
-            return Ok((changed.await?, renew));
+            return Ok((changed.await.map_err(say)?, renew));
         }
         if volume.empty_dir.is_some() {
-            blocking(move || local::make_shared_directory(&own)).await?;
+            work.run(move || local::make_shared_directory(&own)).await.map_err(say)?;
         } else if let Some(host) = volume.host_path.clone() {
-            tokio::task::spawn_blocking(move || local::check_host_path(&host))
-                .await
-                .map_err(|e| e.to_string())??;
+            work.run(move || Ok(local::check_host_path(&host))).await.map_err(say)??;
         } else if let Some(claim) = claim_name(volume, pod) {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
             let found = context.sources.claim(namespace, &claim).await.map_err(|e| e.to_string())?;
             let directory = found.ok_or_else(|| format!("persistentvolumeclaim {claim:?} not found"))?;
-            blocking(move || local::link(&own, &directory)).await?;
+            work.run(move || local::link(&own, &directory)).await.map_err(say)?;
         } else {
             return Err(format!(
                 "SKEP-7102: {} volumes need a mount and cannot be had on a node that runs pods as processes",
@@ -155,16 +163,7 @@ fn claim_name(volume: &Volume, pod: &Pod) -> Option<String> {
     volume.ephemeral.as_ref().map(|_| format!("{pod_name}-{}", volume.name))
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(|e| e.to_string()),
-        Err(stopped) => Err(stopped.to_string()),
-    }
-}
-
-fn make_directory(path: &Path, mode: u32) -> std::io::Result<()> {
+fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
-use skep_vnode::backend::{HaltStage, PodBackend, PodLifecycle};
+use skep_vnode::backend::{BackendError, HaltStage, PodBackend, PodLifecycle};
 use skep_vnode::process::{Marker, Timings, marker, procfs};
 
 use crate::harness::*;
@@ -170,8 +170,20 @@ async fn halts_and_ends_that_nobody_saw_are_no_crashes() {
             node.backend.halt(&HaltStage { pods: |_| true, grace: Duration::from_secs(20) }).await;
             node.backend.release().await;
         } else {
+            let pids: Vec<i32> = marker::find(&Marker::new(&node.instance))
+                .unwrap()
+                .iter()
+                .map(|found| found.id.pid)
+                .collect();
             node.backend.release().await;
             kill_all(&node.instance);
+            // They are this process's children here: until they are reaped they can be adopted.
+            let reaped = async {
+                while pids.iter().any(|pid| procfs::stat(*pid).is_some()) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(30), reaped).await.unwrap();
         }
         let data = node.dir.path().join("data");
         node.backend = backend_with(&data, &node.instance, timings, Arc::new(Images));
@@ -180,5 +192,55 @@ async fn halts_and_ends_that_nobody_saw_are_no_crashes() {
         node.up(&pod).await;
         assert_eq!(only(&node.backend.status(&uid).unwrap()).restart_count, round);
     }
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_pod_has_not_stopped_while_something_is_written_into_its_directory() {
+    let node = Node::new();
+    node.objects.map("m", &[("key", "value")]);
+    let volumes = json!([{"name": "v", "configMap": {"name": "m"}}]);
+    let spec = json!({"volumes": volumes, "containers": [container("c", "exec sleep 1000")]});
+    let pod = pod("update", spec);
+    let uid = node.up(&pod).await;
+    // An update reads what is there first, and this is not read to its end before we let it.
+    let file = node.dir.path().join("data/pods/uid-update/volumes/v/..data/key");
+    std::fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let mut held = std::fs::OpenOptions::new().read(true).write(true).open(&file).unwrap();
+    std::io::Write::write_all(&mut held, b"x").unwrap();
+    node.sync(&pod);
+    node.until(&uid, "the update is under way", |_| rustix::io::ioctl_fionread(&held).unwrap() == 0).await;
+
+    node.backend.stop_pod(&uid, Duration::from_secs(20)).unwrap();
+    let status = node.until(&uid, "its container has ended", is("terminated")).await;
+    assert_eq!(status.lifecycle, PodLifecycle::Stopping);
+    let refused = node.backend.remove_pod(&uid).await;
+    assert!(matches!(refused, Err(BackendError::StillRunning(_))), "{refused:?}");
+    drop(held);
+    node.until(&uid, "stopped", |status| status.lifecycle == PodLifecycle::Stopped).await;
+    node.backend.remove_pod(&uid).await.unwrap();
+    node.backend.remove_pod(&uid).await.unwrap();
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_removal_that_failed_can_be_tried_again() {
+    let node = Node::new();
+    let uid = node.up(&script("again", "exec sleep 1000")).await;
+    let pods = node.dir.path().join("data/pods");
+    node.backend.stop_pod(&uid, Duration::from_secs(20)).unwrap();
+    node.until(&uid, "stopped", |status| status.lifecycle == PodLifecycle::Stopped).await;
+    // A file where the directory of all pods should be: nothing can be deleted there, whoever asks.
+    let aside = node.dir.path().join("aside");
+    std::fs::rename(&pods, &aside).unwrap();
+    std::fs::write(&pods, "").unwrap();
+    assert!(node.backend.remove_pod(&uid).await.is_err());
+    std::fs::remove_file(&pods).unwrap();
+    std::fs::rename(&aside, &pods).unwrap();
+    assert!(node.backend.status(&uid).is_some(), "it is still known");
+    node.backend.remove_pod(&uid).await.unwrap();
+    assert!(node.backend.status(&uid).is_none());
     node.end().await;
 }

@@ -17,7 +17,7 @@ impl Agent {
             return;
         }
         let runtime = self.config.backend.status(uid);
-        let Some(entry) = self.entries.get(uid).filter(|entry| !entry.busy) else { return };
+        let Some(entry) = self.entries.get(uid).filter(|entry| entry.call.is_none()) else { return };
         let view = entry.view(runtime.as_ref().map(|runtime| runtime.lifecycle));
         match decide(&view) {
             Decision::Wait => {}
@@ -55,7 +55,7 @@ impl Agent {
     /// Sends the status when it is not what the API server has. Returns at once.
     fn report(&mut self, uid: &PodUid, runtime: Option<&PodRuntimeStatus>) {
         let Some(entry) = self.entries.get(uid) else { return };
-        if entry.busy || !entry.in_api || entry.deleted {
+        if entry.call.is_some() || !entry.in_api || entry.deleted {
             return;
         }
         let patch = self.patch(uid, runtime);

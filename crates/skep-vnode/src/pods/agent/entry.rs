@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use serde_json::Value;
+use tokio::task::Id;
 use tokio_util::time::delay_queue;
 
 use crate::backend::{PodLifecycle, PodUid};
@@ -60,8 +61,8 @@ pub struct Entry {
     pub sent: Option<Value>,
     /// A patch that changed nothing although the API server took it; sending it again would go on for ever.
     pub futile: Option<Value>,
-    /// A call for it is on its way.
-    pub busy: bool,
+    /// The call for it that is on its way.
+    pub call: Option<Id>,
     /// Failed calls in a row.
     pub failures: u32,
     /// When it is looked at again by itself.
@@ -90,7 +91,7 @@ impl Entry {
             deleted: false,
             sent: None,
             futile: None,
-            busy: false,
+            call: None,
             failures: 0,
             timer: None,
         }
@@ -124,7 +125,7 @@ impl Entry {
             self.start_time = time.0;
         }
         // The backend holds the same object; keeping it while nothing in it changed keeps one copy.
-        if first || strip::differs(&self.pod, &pod) {
+        if (first && self.pod.spec != pod.spec) || strip::differs(&self.pod, &pod) {
             self.pod = pod;
         }
         self.status = status;

@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client};
 use serde_json::Value;
+use tokio::task::JoinError;
 
 use crate::backend::{PodBackend, PodUid};
 use crate::pods::sources::text;
@@ -60,8 +61,7 @@ pub struct Finished {
 impl Agent {
     /// Runs a task for a pod; until it ends nothing else happens to the pod.
     pub(super) fn call(&mut self, uid: &PodUid, task: Task) {
-        let Some(entry) = self.entries.get_mut(uid) else { return };
-        entry.busy = true;
+        let Some(entry) = self.entries.get(uid) else { return };
         let call = Call {
             client: self.config.client.clone(),
             backend: self.config.backend.clone(),
@@ -70,12 +70,23 @@ impl Agent {
             name: entry.pod.metadata.name.clone().unwrap_or_default(),
         };
         let permits = self.config.permits.clone();
-        self.calls.spawn(async move {
+        let running = self.calls.spawn(async move {
             // The semaphore is never closed; without a permit the call is merely not counted.
             let _permit = permits.acquire_owned().await.ok();
             let done = call.run(task).await.unwrap_or_else(|done| done);
             Finished { uid: call.uid, done }
         });
+        if let Some(entry) = self.entries.get_mut(uid) {
+            entry.call = Some(running.id());
+        }
+    }
+
+    /// A call that ended without an answer, by a defect of ours, is one that failed.
+    pub(super) fn lost(&mut self, error: &JoinError) {
+        let found = self.entries.iter().find(|(_, entry)| entry.call == Some(error.id()));
+        if let Some(uid) = found.map(|(uid, _)| uid.clone()) {
+            self.finished(Finished { uid, done: Done::Failed(error.to_string()) });
+        }
     }
 }
 

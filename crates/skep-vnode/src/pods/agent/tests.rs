@@ -1,1 +1,4 @@
-
+mod defects;
+mod faults;
+mod life;
+mod truth;

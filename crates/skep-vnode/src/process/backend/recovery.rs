@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::ProcessBackend;
-use crate::backend::{BackendError, PodUid, RecoveredPod};
+use crate::backend::{BackendError, PodUid, RecoveredPod, compact};
 use crate::process::pod::Identity;
 use crate::process::pod::layout;
 use crate::process::pod::record::{self, FORMAT, PodRecord};
@@ -36,7 +36,8 @@ impl ProcessBackend {
 
     fn recover_one(&self, uid: &PodUid) -> io::Result<RecoveredPod> {
         let path = layout::pods(&self.site.config.data_dir).join(uid.as_str()).join("pod.json");
-        let record: PodRecord = record::load(&path)?.ok_or(io::ErrorKind::NotFound)?;
+        let mut record: PodRecord = record::load(&path)?.ok_or(io::ErrorKind::NotFound)?;
+        compact(&mut record.pod);
         if record.format > FORMAT {
             return Err(io::Error::other(format!("format {} is newer than this program", record.format)));
         }
@@ -78,22 +79,37 @@ impl ProcessBackend {
     }
 }
 
-/// Deletes everything of a stopped pod. What is behind its claims and host paths stays.
+/// Deletes everything of a stopped pod, however often it is called. What is behind its claims and host paths stays.
 pub(super) async fn delete(identity: &Arc<Identity>) -> Result<(), BackendError> {
-    // Nothing should be left; if something is, it must not go on without a directory.
-    stop::sweep(&identity.marker, None).await;
-    let root = identity.layout.root().to_path_buf();
-    let deleted = tokio::task::spawn_blocking(move || {
-        open_up(&root);
-        match std::fs::remove_dir_all(&root) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    });
     let io =
         |source| BackendError::io(format!("deleting the files of pod {}", identity.short_name()), source);
-    deleted.await.map_err(|e| io(e.into()))?.map_err(io)
+    for left in (0..ROUNDS).rev() {
+        // Nothing should be left; if something is, it must not go on without a directory.
+        stop::sweep(&identity.marker, None).await;
+        let root = identity.layout.root().to_path_buf();
+        let deleted = identity.work.remove(move || {
+            open_up(&root);
+            match std::fs::remove_dir_all(&root) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        });
+        match deleted.await {
+            Err(error) if left > 0 && error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                tracing::debug!(
+                    pod = identity.short_name(),
+                    "something new was in a directory that was deleted"
+                );
+            }
+            done => return done.map_err(io),
+        }
+    }
+    Ok(())
 }
+
+/// How often a deletion begins again when something turned up in the directory meanwhile. Nothing of ours writes there
+/// any more, so it was a process that the round before did not find.
+const ROUNDS: usize = 5;
 
 /// A program may have taken the right to delete from its own directories; links are not followed.
 fn open_up(directory: &std::path::Path) {

@@ -64,24 +64,26 @@ pub(super) enum Finished {
 
 /// The record of a run that is under way; written whenever it changes.
 pub(super) struct Ledger {
-    record: Mutex<AttemptRecord>,
+    record: Arc<Mutex<AttemptRecord>>,
     identity: Arc<Identity>,
 }
 
 impl Ledger {
     fn new(record: AttemptRecord, identity: Arc<Identity>) -> Self {
-        Self { record: Mutex::new(record), identity }
+        Self { record: Arc::new(Mutex::new(record)), identity }
     }
 
     /// Changes the record and writes it. A disk that refuses is told to the log of the node only: the process runs,
     /// and its marker finds it.
     async fn change(&self, change: impl FnOnce(&mut AttemptRecord)) {
-        let mut record = self.record.lock().await;
+        // The lock goes along with the write: should this call be given up, the next one still writes after it.
+        let mut record = self.record.clone().lock_owned().await;
         change(&mut record);
-        let (copy, identity) = (record.clone(), self.identity.clone());
-        let saved = tokio::task::spawn_blocking(move || copy.save(&identity.layout)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::error!(pod = self.identity.short_name(), container = record.container, %error, "cannot write the record of a container");
+        let identity = self.identity.clone();
+        let saved = self.identity.work.run(move || record.save(&identity.layout)).await;
+        if let Err(error) = saved {
+            let container = self.read(|record| record.container.clone()).await;
+            tracing::error!(pod = self.identity.short_name(), container, %error, "cannot write the record of a container");
         }
     }
 
@@ -101,7 +103,12 @@ impl Attempt {
             };
             tokio::select! {
                 biased;
-                () = withdrawn => return Finished::Withdrawn,
+                () = withdrawn => {
+                    // What was begun in the directory of the pod cannot be taken back, and the next attempt, or the end
+                    // of the pod, must not meet it.
+                    self.identity.work.idle().await;
+                    return Finished::Withdrawn;
+                }
                 prepared = Box::pin(self.prepare(&context)) => prepared,
             }
         };
@@ -126,7 +133,7 @@ impl Attempt {
         self.cell.set(Live::Running(Box::new(running.clone())));
         let exit: Exit = match self.watch_over(&ledger, &running, adopted).await {
             watching::Turn::Gone(exit) => exit,
-            watching::Turn::Stop(why) => self.end(&running, why).await,
+            watching::Turn::Stop(why) => Box::pin(self.end(&running, why)).await,
         };
         Box::pin(self.close(&ledger, &running, exit)).await
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use tokio::sync::watch;
+use tokio::task::Id;
 
 use super::Place;
 use super::attempt::Refusal;
@@ -51,8 +52,8 @@ impl Waiting {
 pub(super) enum Now {
     /// Has no process, and did not get one the last time that was tried.
     Idle,
-    /// An attempt is under way.
-    Busy { cell: Arc<Cell>, order: watch::Sender<Option<Order>> },
+    /// An attempt is under way, in this job of the worker.
+    Busy { cell: Arc<Cell>, order: watch::Sender<Option<Order>>, job: Id },
     /// The last attempt has ended.
     Ended(Ended),
 }

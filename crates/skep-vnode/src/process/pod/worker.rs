@@ -4,6 +4,7 @@
 //! start or stop something, tell how it stands, wait. Everything that takes time happens in jobs beside it.
 
 mod changes;
+mod losing;
 mod stopping;
 mod tending;
 
@@ -115,8 +116,9 @@ impl Worker {
     pub(in super::super) async fn run(mut self) {
         loop {
             let mail = self.face.take_mail();
-            self.read(mail).await;
-            self.advance().await;
+            // Boxed: this task sleeps nearly always, and should not hold the room for these meanwhile.
+            Box::pin(self.read(mail)).await;
+            Box::pin(self.advance()).await;
             self.publish();
             let face = self.face.clone();
             let alarm = self.alarm();
@@ -124,8 +126,7 @@ impl Worker {
                 () = face.wake.notified() => {}
                 Some(done) = self.jobs.join_next() => match done {
                     Ok(done) => self.hear(done),
-                    Err(error) if error.is_panic() => tracing::error!(pod = self.identity.short_name(), %error, "a job of a pod failed"),
-                    Err(_) => return,
+                    Err(error) => Box::pin(self.lost(&error)).await,
                 },
                 () = sleep_until(alarm) => {}
             }
@@ -226,10 +227,11 @@ impl Worker {
         let Some(container) = slot.place.of(&self.pod) else { return };
         let (image, resources) = (container.image.clone().unwrap_or_default(), container.resources.clone());
         let (attempt, order) = self.attempt(slot, slot.attempts);
+        let (cell, context) = (attempt.cell.clone(), context.clone());
+        let run = async move { Done::Container(position, attempt.run(context).await) };
+        let job = self.jobs.spawn(run).id();
         let Some(slot) = self.slots.get_mut(position) else { return };
-        if let Now::Ended(ended) =
-            std::mem::replace(&mut slot.now, Now::Busy { cell: attempt.cell.clone(), order })
-        {
+        if let Now::Ended(ended) = std::mem::replace(&mut slot.now, Now::Busy { cell, order, job }) {
             slot.last = Some(ended);
         }
         slot.attempts += 1;
@@ -237,8 +239,6 @@ impl Worker {
         slot.forced = false;
         slot.image = image;
         slot.resources = resources;
-        let context = context.clone();
-        self.jobs.spawn(async move { Done::Container(position, attempt.run(context).await) });
     }
 
     fn attempt(&self, slot: &Slot, number: u32) -> (Attempt, watch::Sender<Option<super::cell::Order>>) {

@@ -36,7 +36,7 @@ impl Fixture {
     }
 
     async fn prepare(&self, volumes: serde_json::Value) -> Result<Prepared, VolumeError> {
-        self.volumes().prepare(&pod(volumes), &self.context).await
+        self.volumes().prepare(&pod(volumes), &self.context, &DirectoryWork::default()).await
     }
 
     /// Relative path → contents and mode of everything visible in a volume.

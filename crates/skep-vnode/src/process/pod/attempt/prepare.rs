@@ -30,11 +30,9 @@ impl Attempt {
         let image = self.image(container.image.as_deref().unwrap_or_default()).await?;
         let layout = self.identity.layout.clone();
         let (name, message) = (container.name.clone(), layout.message(&container.name, self.cell.attempt));
-        let made = tokio::task::spawn_blocking(move || layout.fresh(&name)).await;
+        let made = self.identity.work.run(move || layout.fresh(&name)).await;
         let failed = |why: String| Refusal::config("CreateContainerError", why);
-        let (work, temporary) = made
-            .map_err(|e| failed(e.to_string()))?
-            .map_err(|e| failed(format!("making directories: {e}")))?;
+        let (work, temporary) = made.map_err(|e| failed(format!("making directories: {e}")))?;
 
         let volumes = Volumes::new(self.identity.layout.volumes());
         let base = self.base(&image, &work, &temporary, container.tty == Some(true));

@@ -53,7 +53,7 @@ impl Attempt {
         let record = self.record(&prepared, resources);
         let (save, layout) = (record.clone(), self.identity.layout.clone());
         let message = prepared.message.clone();
-        let written = tokio::task::spawn_blocking(move || {
+        let written = self.identity.work.run(move || {
             save.save(&layout)?;
             // Of the runs before only the last is asked for.
             if let Some(old) = save.attempt.checked_sub(2) {
@@ -61,10 +61,8 @@ impl Attempt {
             }
             std::fs::write(message, "")
         });
-        match written.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return Err(created(format!("writing the record: {error}"))),
-            Err(error) => return Err(created(error.to_string())),
+        if let Err(error) = written.await {
+            return Err(created(format!("writing the record: {error}")));
         }
         self.reporter.normal("Created", "Container created");
         let ledger = Ledger::new(record, self.identity.clone());

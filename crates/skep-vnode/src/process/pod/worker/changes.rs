@@ -48,8 +48,8 @@ impl Worker {
             sandbox: self.sandbox.clone(),
         };
         let identity = self.identity.clone();
-        let saved = tokio::task::spawn_blocking(move || record::save(&identity.layout.pod(), &record)).await;
-        if let Ok(Err(error)) = saved {
+        let saved = self.identity.work.run(move || record::save(&identity.layout.pod(), &record)).await;
+        if let Err(error) = saved {
             tracing::error!(pod = self.identity.short_name(), %error, "cannot write the record of a pod");
         }
     }
@@ -73,15 +73,15 @@ impl Worker {
         let mut state = ResizeState::Done;
         for slot in &mut self.slots {
             let Some(container) = slot.place.of(&self.pod) else { continue };
-            let Now::Busy { cell, order } = &slot.now else { continue };
-            let Some(running) = cell.running() else {
-                state = ResizeState::InProgress;
-                continue;
-            };
+            let Now::Busy { cell, order, .. } = &slot.now else { continue };
             let wanted = container.resources.as_ref();
             if same_resources(slot.resources.as_ref(), wanted) {
                 continue;
             }
+            let Some(running) = cell.running() else {
+                state = ResizeState::InProgress;
+                continue;
+            };
             if needs_restart(container, slot.resources.as_ref()) {
                 slot.forced = true;
                 replace(order, &self.pod);
@@ -135,10 +135,11 @@ impl Worker {
         let Some(slot) = self.slots.get(position) else { return Ok(false) };
         let (attempt, order) = self.attempt(slot, record.attempt);
         let cell = attempt.cell.clone();
+        let resume = async move { Done::Container(position, attempt.resume(record, process).await) };
+        let job = self.jobs.spawn(resume).id();
         if let Some(slot) = self.slots.get_mut(position) {
-            slot.now = Now::Busy { cell, order };
+            slot.now = Now::Busy { cell, order, job };
         }
-        self.jobs.spawn(async move { Done::Container(position, attempt.resume(record, process).await) });
         Ok(true)
     }
 
@@ -160,12 +161,12 @@ impl Worker {
         let Some(slot) = self.slots.get(position) else { return };
         let (attempt, order) = self.attempt(slot, record.attempt);
         let cell = attempt.cell.clone();
-        if let Some(slot) = self.slots.get_mut(position) {
-            slot.now = Now::Busy { cell, order };
-        }
         record.end = Some(ended);
-        self.jobs
-            .spawn(async move { Done::Container(position, Finished::Ended(attempt.bury(record).await)) });
+        let bury = async move { Done::Container(position, Finished::Ended(attempt.bury(record).await)) };
+        let job = self.jobs.spawn(bury).id();
+        if let Some(slot) = self.slots.get_mut(position) {
+            slot.now = Now::Busy { cell, order, job };
+        }
     }
 
     fn find_main(&self, record: &AttemptRecord) -> std::io::Result<Option<Process>> {

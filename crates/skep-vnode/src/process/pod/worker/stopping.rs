@@ -13,12 +13,14 @@ impl Worker {
     /// On request. Containers are told again and again; only what is new has an effect.
     pub(super) async fn advance_stop(&mut self) {
         let Stop::By { deadline, halt } = self.stop else { return };
-        if self.give_orders(deadline) {
+        if self.give_orders(deadline) || self.tending.stop() {
             return;
         }
+        // The containers have ended, the pod has not: what is being written into its directory comes first.
+        self.publish();
+        self.identity.work.idle().await;
         // Whatever carries the marker and was not found with its container.
         stop::sweep(&self.identity.marker, None).await;
-        self.tending.stop();
         for slot in &mut self.slots {
             slot.waiting = None;
         }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use tokio::task::{AbortHandle, Id};
 use tokio::time::Instant;
 
 use super::{Done, Stop, Worker};
@@ -30,7 +31,8 @@ pub(super) struct Tending {
     ready: bool,
     /// Something asks for another look.
     stale: bool,
-    busy: bool,
+    /// The volumes are being made ready.
+    job: Option<AbortHandle>,
     stopped: bool,
     failures: u32,
     retry_at: Option<Timestamp>,
@@ -49,13 +51,24 @@ impl Tending {
         self.stale = true;
     }
 
-    /// Nothing is needed any more.
-    pub(super) fn stop(&mut self) {
+    /// Nothing is needed any more. Returns whether something is still under way; its end is told to the worker.
+    pub(super) fn stop(&mut self) -> bool {
         self.stopped = true;
+        self.job.as_ref().inspect(|job| job.abort()).is_some()
+    }
+
+    /// Whether this job makes the volumes ready.
+    pub(super) fn is_job(&self, id: Id) -> bool {
+        self.job.as_ref().is_some_and(|job| job.id() == id)
+    }
+
+    /// That job was given up.
+    pub(super) fn given_up(&mut self) {
+        self.job = None;
     }
 
     pub(super) fn alarm(&self) -> Option<Timestamp> {
-        if self.busy || self.stopped {
+        if self.job.is_some() || self.stopped {
             return None;
         }
         [self.retry_at, self.renew_at, self.measure_at].into_iter().flatten().min()
@@ -63,7 +76,7 @@ impl Tending {
 
     fn is_due(&self, now: Timestamp) -> bool {
         let due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        !self.busy && !self.stopped && (self.stale || due(self.retry_at) || due(self.renew_at))
+        self.job.is_none() && !self.stopped && (self.stale || due(self.retry_at) || due(self.renew_at))
     }
 }
 
@@ -72,14 +85,13 @@ impl Worker {
     pub(super) fn tend(&mut self, context: &PodContext) -> bool {
         let now = Timestamp::now();
         if self.tending.is_due(now) {
-            self.tending.busy = true;
             self.tending.stale = false;
             self.tending.retry_at = None;
             self.tending.renew_at = None;
             let volumes = Volumes::new(self.identity.layout.volumes());
-            let (pod, context) = (self.pod.clone(), context.clone());
-            self.jobs.spawn(async move {
-                let work = Box::pin(volumes.prepare(&pod, &context));
+            let (pod, context, identity) = (self.pod.clone(), context.clone(), self.identity.clone());
+            let job = self.jobs.spawn(async move {
+                let work = Box::pin(volumes.prepare(&pod, &context, &identity.work));
                 let result = match tokio::time::timeout(DEADLINE, work).await {
                     Ok(result) => result.map_err(|e: VolumeError| e.to_string()),
                     Err(_) => {
@@ -88,7 +100,8 @@ impl Worker {
                 };
                 Done::Tended(Tended::Prepared(result))
             });
-        } else if self.tending.measure_at.is_some_and(|at| at <= now) && !self.tending.busy {
+            self.tending.job = Some(job);
+        } else if self.tending.measure_at.is_some_and(|at| at <= now) && self.tending.job.is_none() {
             self.tending.measure_at = None;
             let (pod, volumes) = (self.pod.clone(), Volumes::new(self.identity.layout.volumes()));
             self.jobs.spawn(async move {
@@ -103,7 +116,7 @@ impl Worker {
         let (now, timings) = (Timestamp::now(), self.site.config.timings);
         match tended {
             Tended::Prepared(Ok(prepared)) => {
-                self.tending.busy = false;
+                self.tending.job = None;
                 self.tending.ready = true;
                 self.tending.failures = 0;
                 self.tending.told = None;
@@ -111,7 +124,7 @@ impl Worker {
                 self.schedule_measuring(now);
             }
             Tended::Prepared(Err(why)) => {
-                self.tending.busy = false;
+                self.tending.job = None;
                 let doubled = timings.volume_retry.saturating_mul(1 << self.tending.failures.min(10));
                 self.tending.retry_at = Some(now + span(doubled.min(timings.retry)));
                 self.tending.failures = self.tending.failures.saturating_add(1);
@@ -131,7 +144,7 @@ impl Worker {
         }
     }
 
-    fn schedule_measuring(&mut self, now: Timestamp) {
+    pub(super) fn schedule_measuring(&mut self, now: Timestamp) {
         if limits(&self.pod).next().is_some() && self.tending.measure_at.is_none() {
             self.tending.measure_at = Some(now + span(self.site.config.timings.size_check));
         }
