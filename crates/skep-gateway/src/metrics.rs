@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -21,6 +22,10 @@ use crate::shared::Shared;
 /// Figures of one gateway.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Shared>);
+
+/// Figures of the gateway that runs now, for a process that starts another one when it fails: registered once.
+#[derive(Clone, Debug, Default)]
+pub struct CurrentMetrics(Arc<ArcSwapOption<Shared>>);
 
 /// A figure at this moment.
 enum Value {
@@ -91,6 +96,24 @@ impl Metrics {
     /// Connections that were closed for this reason.
     pub fn rejected(&self, reason: Rejection) -> u64 {
         self.0.rejected(reason)
+    }
+}
+
+impl CurrentMetrics {
+    /// Adds the figures of whichever gateway runs to what is served.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+
+    /// From now on the figures are these.
+    pub fn set(&self, metrics: &Metrics) {
+        self.0.store(Some(metrics.0.clone()));
+    }
+}
+
+impl Collector for CurrentMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.load_full().map_or(Ok(()), |shared| Metrics(shared).encode(encoder))
     }
 }
 
@@ -172,6 +195,25 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::routes::{ControlPlaneFact, Key};
+
+    #[test]
+    fn a_gateway_that_is_started_again_is_shown_once() {
+        let (current, mut registry) = (CurrentMetrics::default(), Registry::default());
+        current.register(&mut registry);
+        let text = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        assert_eq!(text(), "# EOF\n");
+        for accepted in [3, 5] {
+            let shared = Arc::new(Shared::new(Config::default()));
+            shared.accepted.store(accepted, Ordering::Relaxed);
+            current.set(&Metrics::new(shared));
+            assert_eq!(text().matches("\nskep_gateway_accepted_total").count(), 1, "{}", text());
+            assert!(text().contains(&format!("\nskep_gateway_accepted_total {accepted}\n")), "{}", text());
+        }
+    }
 
     #[test]
     fn figures_of_tenants_come_and_go_with_them() {

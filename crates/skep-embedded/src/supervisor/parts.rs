@@ -1,9 +1,9 @@
 //! The parts that run inside the supervisor's own process: nodes, gateway, operator.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use skep_engine::Engine;
-use skep_gateway::{Config, Gateway};
+use skep_gateway::{Config, Gateway, config::Timeouts};
 use skep_kubeops::{Metrics, health::Health};
 use skep_plan::address::PodNetwork;
 use skep_vnode::server::KubeletTls;
@@ -29,6 +29,10 @@ use crate::{
     pki::{API_SERVER_USER, name},
     ports::Purpose,
 };
+
+/// How long clients' connections go on when the installation stops. Their API servers have ended by then: what is open
+/// waits for one, or for a client that does not close its half.
+const GATEWAY_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// The parts, each with its own end.
 pub struct Parts {
@@ -77,20 +81,21 @@ impl Parts {
 
     async fn start_gateway(&mut self, prepared: &Prepared) -> Result<()> {
         let listen = prepared.gateway;
-        let config = Config { listen, ..Config::default() };
-        let bound = gateway::bind(config.clone(), &self.metrics).map_err(|error| taken(listen, &error))?;
+        let timeouts = Timeouts { shutdown: GATEWAY_SHUTDOWN, ..Timeouts::default() };
+        let config = Config { listen, timeouts, ..Config::default() };
+        let figures = gateway::figures(&self.metrics);
+        let bound = gateway::bind(config.clone(), &figures).map_err(|error| taken(listen, &error))?;
         let client = client(&self.kubeconfig(prepared, name::GATEWAY)?, gateway::NAME).await?;
-        let metrics = self.metrics.clone();
         // The first run has the socket that was opened here; should it end, the next one opens its own.
         let bound = Arc::new(Mutex::new(Some(bound)));
         self.gateway = Some(Part::keep(self.board.clone(), "gateway", move |stop| {
-            let (client, metrics, bound, config) =
-                (client.clone(), metrics.clone(), Arc::clone(&bound), config.clone());
+            let (client, figures, bound, config) =
+                (client.clone(), figures.clone(), Arc::clone(&bound), config.clone());
             async move {
                 let bound: Option<Gateway> = bound.lock().await.take();
                 let bound = match bound {
                     Some(bound) => bound,
-                    None => gateway::bind(config, &metrics).map_err(|error| error.to_string())?,
+                    None => gateway::bind(config, &figures).map_err(|error| error.to_string())?,
                 };
                 gateway::run(bound, client, stop).await.map_err(|error| error.to_string())
             }
