@@ -47,5 +47,5 @@ pub use closing::Closing;
 pub use config::Config;
 pub use error::GatewayError;
 pub use gateway::{Gateway, Source};
-pub use metrics::Metrics;
+pub use metrics::{CurrentMetrics, Metrics};
 pub use rejection::Rejection;

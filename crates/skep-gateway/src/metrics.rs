@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use arc_swap::ArcSwapOption;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
@@ -22,6 +23,10 @@ use crate::shared::Shared;
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Shared>);
 
+/// Figures of the gateway that runs now, for a process that starts another one when it fails: registered once.
+#[derive(Clone, Debug, Default)]
+pub struct CurrentMetrics(Arc<ArcSwapOption<Shared>>);
+
 /// A figure at this moment.
 enum Value {
     /// Only grows.
@@ -36,30 +41,26 @@ type Figure = (&'static str, &'static str, fn(&Shared) -> Value);
 type TenantFigure = (&'static str, &'static str, fn(&Tenant) -> Value);
 
 const FIGURES: [Figure; 6] = [
-    ("skep_gateway_accepted", "Connections accepted", |s| count(&s.accepted)),
-    ("skep_gateway_accept_errors", "Connections that could not be accepted", |s| count(&s.accept_errors)),
-    ("skep_gateway_open_connections", "Connections that are open", |s| Value::Level(s.open.used())),
-    ("skep_gateway_handshakes", "Connections without a complete ClientHello", |s| {
+    ("gateway_accepted", "Connections accepted", |s| count(&s.accepted)),
+    ("gateway_accept_errors", "Connections that could not be accepted", |s| count(&s.accept_errors)),
+    ("gateway_open_connections", "Connections that are open", |s| Value::Level(s.open.used())),
+    ("gateway_handshakes", "Connections without a complete ClientHello", |s| {
         Value::Level(s.handshakes.used())
     }),
-    ("skep_gateway_held_connections", "Connections that wait for an API server", |s| {
-        Value::Level(s.held.used())
-    }),
-    ("skep_gateway_tenants", "Hosts that are served", |s| Value::Level(s.directory.len())),
+    ("gateway_held_connections", "Connections that wait for an API server", |s| Value::Level(s.held.used())),
+    ("gateway_tenants", "Hosts that are served", |s| Value::Level(s.directory.len())),
 ];
 
 const TENANT_FIGURES: [TenantFigure; 5] = [
-    ("skep_gateway_tenant_connections", "Connections of the tenant", |t| count(&t.stats().accepted)),
-    ("skep_gateway_tenant_open_connections", "Open connections of the tenant", |t| {
-        Value::Level(t.open().used())
-    }),
-    ("skep_gateway_tenant_held_connections", "Connections that wait for an API server of the tenant", |t| {
+    ("gateway_tenant_connections", "Connections of the tenant", |t| count(&t.stats().accepted)),
+    ("gateway_tenant_open_connections", "Open connections of the tenant", |t| Value::Level(t.open().used())),
+    ("gateway_tenant_held_connections", "Connections that wait for an API server of the tenant", |t| {
         Value::Level(t.held().used())
     }),
-    ("skep_gateway_tenant_ready_api_servers", "API servers of the tenant that get new connections", |t| {
+    ("gateway_tenant_ready_api_servers", "API servers of the tenant that get new connections", |t| {
         Value::Level(t.ready().len())
     }),
-    ("skep_gateway_tenant_dial_failures", "Connections that an API server of the tenant refused", |t| {
+    ("gateway_tenant_dial_failures", "Connections that an API server of the tenant refused", |t| {
         count(&t.stats().dial_failures)
     }),
 ];
@@ -94,6 +95,24 @@ impl Metrics {
     }
 }
 
+impl CurrentMetrics {
+    /// Adds the figures of whichever gateway runs to what is served.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(self.clone()));
+    }
+
+    /// From now on the figures are these.
+    pub fn set(&self, metrics: &Metrics) {
+        self.0.store(Some(metrics.0.clone()));
+    }
+}
+
+impl Collector for CurrentMetrics {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.0.load_full().map_or(Ok(()), |shared| Metrics(shared).encode(encoder))
+    }
+}
+
 impl Collector for Metrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         for (name, help, value) in FIGURES {
@@ -102,7 +121,7 @@ impl Collector for Metrics {
         }
         let reasons = Rejection::ALL.map(|reason| ([("reason", reason.label())], self.0.rejected(reason)));
         let help = "Connections closed before they reached an API server";
-        family(&mut encoder, "skep_gateway_rejected", help, reasons)?;
+        family(&mut encoder, "gateway_rejected", help, reasons)?;
 
         let tenants = self.0.directory.tenants();
         for (name, help, value) in TENANT_FIGURES {
@@ -116,7 +135,7 @@ impl Collector for Metrics {
             let stats = tenant.stats();
             [direction("from_client", &stats.from_client), direction("to_client", &stats.to_client)]
         });
-        family(&mut encoder, "skep_gateway_tenant_bytes", "Bytes moved for the tenant", bytes)?;
+        family(&mut encoder, "gateway_tenant_bytes", "Bytes moved for the tenant", bytes)?;
         let rejected = tenants.iter().flat_map(|tenant| {
             let of = |reason: Rejection| {
                 ([("tenant", tenant.id()), ("reason", reason.label())], tenant.stats().rejected(reason))
@@ -124,7 +143,7 @@ impl Collector for Metrics {
             Rejection::ALL.into_iter().map(of).filter(|(_, count)| *count > 0)
         });
         let help = "Connections of the tenant closed before they reached an API server";
-        family(&mut encoder, "skep_gateway_tenant_rejected", help, rejected)
+        family(&mut encoder, "gateway_tenant_rejected", help, rejected)
     }
 }
 
@@ -174,6 +193,25 @@ mod tests {
     use crate::routes::{ControlPlaneFact, Key};
 
     #[test]
+    fn a_gateway_that_is_started_again_is_shown_once() {
+        let (current, mut registry) = (CurrentMetrics::default(), Registry::default());
+        current.register(&mut registry);
+        let text = || {
+            let mut text = String::new();
+            prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+            text
+        };
+        assert_eq!(text(), "# EOF\n");
+        for accepted in [3, 5] {
+            let shared = Arc::new(Shared::new(Config::default()));
+            shared.accepted.store(accepted, Ordering::Relaxed);
+            current.set(&Metrics::new(shared));
+            assert_eq!(text().matches("\ngateway_accepted_total").count(), 1, "{}", text());
+            assert!(text().contains(&format!("\ngateway_accepted_total {accepted}\n")), "{}", text());
+        }
+    }
+
+    #[test]
     fn figures_of_tenants_come_and_go_with_them() {
         let shared = Arc::new(Shared::new(Config::default()));
         let mut registry = Registry::default();
@@ -183,9 +221,9 @@ mod tests {
             prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
             text
         };
-        assert!(text().contains("\nskep_gateway_open_connections 0\n"), "{}", text());
-        assert!(text().contains("skep_gateway_rejected_total{reason=\"unknown_server_name\"} 0"));
-        assert!(!text().contains("skep_gateway_tenant_"));
+        assert!(text().contains("\ngateway_open_connections 0\n"), "{}", text());
+        assert!(text().contains("gateway_rejected_total{reason=\"unknown_server_name\"} 0"));
+        assert!(!text().contains("gateway_tenant_"));
         let fact = ControlPlaneFact {
             key: Key::new("a", "a"),
             created: 0,
@@ -196,10 +234,8 @@ mod tests {
         let tenant = shared.directory.tenants().remove(0);
         tenant.stats().count_rejected(Rejection::HoldTimeout);
         tenant.stats().to_client.fetch_add(7, Ordering::Relaxed);
-        assert!(text().contains("skep_gateway_tenant_bytes_total{tenant=\"a\",direction=\"to_client\"} 7"));
-        assert!(
-            text().contains("skep_gateway_tenant_rejected_total{tenant=\"a\",reason=\"hold_timeout\"} 1")
-        );
+        assert!(text().contains("gateway_tenant_bytes_total{tenant=\"a\",direction=\"to_client\"} 7"));
+        assert!(text().contains("gateway_tenant_rejected_total{tenant=\"a\",reason=\"hold_timeout\"} 1"));
         assert_eq!(text().matches("tenant=\"a\"").count(), 8, "{}", text());
         shared.directory.update(|t| t.delete_control_plane(&Key::new("a", "a")));
         assert!(!text().contains("tenant=\"a\""));

@@ -1,6 +1,7 @@
 //! The command line: what can be typed. What it does is in [`crate::commands`].
 
 pub mod cluster;
+pub mod gateway;
 pub mod installation;
 pub mod part;
 
@@ -79,7 +80,7 @@ pub enum Command {
     /// Run the operator as a program of its own
     Operator(part::Operator),
     /// Run the gateway as a program of its own
-    Gateway(part::Gateway),
+    Gateway(gateway::Gateway),
     /// Run a virtual node as a program of its own
     Vnode(part::Vnode),
 }

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use skep_engine::Engine;
-use skep_gateway::{Config, Gateway};
+use skep_gateway::{Config, CurrentMetrics, Gateway, config::Timeouts};
 use skep_kubeops::{Metrics, health::Health};
 use skep_plan::address::PodNetwork;
 use skep_vnode::server::KubeletTls;
@@ -32,6 +32,9 @@ use crate::{
 
 /// For the nodes to tell how the pods of the run before stand: one short request for each of them.
 const REPORT: Duration = Duration::from_secs(30);
+/// How long clients' connections go on when the installation stops. Their API servers have ended by then: what is open
+/// waits for one, or for a client that does not close its half.
+const GATEWAY_SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// The parts, each with its own end.
 pub struct Parts {
@@ -73,7 +76,10 @@ impl Parts {
             .serve(metrics_at, self.end.clone())
             .await
             .map_err(|error| part("metrics", &error))?;
-        let gateway = self.bind_gateway(prepared)?;
+        let figures = gateway::figures(&self.metrics);
+        // Who connects from now on waits until the gateway runs.
+        let gateway = gateway::bind(gateway_config(prepared), &figures)
+            .map_err(|error| taken(prepared.gateway, &error))?;
         // Who acts on pods must not act on what they were before the installation was stopped.
         let reported = self.start_nodes(prepared, engine).await?;
         if timeout(REPORT, reported.cancelled()).await.is_err() {
@@ -82,30 +88,28 @@ impl Parts {
             tracing::warn!(warning);
             self.board.update(|snapshot| snapshot.warnings.push(warning.to_owned()));
         }
-        self.start_gateway(prepared, gateway).await?;
+        self.start_gateway(prepared, gateway, figures).await?;
         self.start_operator(prepared).await
     }
 
-    /// Who connects from now on waits until the gateway runs.
-    fn bind_gateway(&self, prepared: &Prepared) -> Result<Gateway> {
-        let config = gateway_config(prepared);
-        gateway::bind(config, &self.metrics).map_err(|error| taken(prepared.gateway, &error))
-    }
-
-    async fn start_gateway(&mut self, prepared: &Prepared, bound: Gateway) -> Result<()> {
+    async fn start_gateway(
+        &mut self,
+        prepared: &Prepared,
+        bound: Gateway,
+        figures: CurrentMetrics,
+    ) -> Result<()> {
         let config = gateway_config(prepared);
         let client = client(&self.kubeconfig(prepared, name::GATEWAY)?, gateway::NAME).await?;
-        let metrics = self.metrics.clone();
         // The first run has the socket that was opened here; should it end, the next one opens its own.
         let bound = Arc::new(Mutex::new(Some(bound)));
         self.gateway = Some(Part::keep(self.board.clone(), "gateway", move |stop| {
-            let (client, metrics, bound, config) =
-                (client.clone(), metrics.clone(), Arc::clone(&bound), config.clone());
+            let (client, figures, bound, config) =
+                (client.clone(), figures.clone(), Arc::clone(&bound), config.clone());
             async move {
                 let bound: Option<Gateway> = bound.lock().await.take();
                 let bound = match bound {
                     Some(bound) => bound,
-                    None => gateway::bind(config, &metrics).map_err(|error| error.to_string())?,
+                    None => gateway::bind(config, &figures).map_err(|error| error.to_string())?,
                 };
                 gateway::run(bound, client, stop).await.map_err(|error| error.to_string())
             }
@@ -194,7 +198,8 @@ impl Parts {
 }
 
 fn gateway_config(prepared: &Prepared) -> Config {
-    Config { listen: prepared.gateway, ..Config::default() }
+    let timeouts = Timeouts { shutdown: GATEWAY_SHUTDOWN, ..Timeouts::default() };
+    Config { listen: prepared.gateway, timeouts, ..Config::default() }
 }
 
 fn part(part: &str, error: &impl ToString) -> Error {

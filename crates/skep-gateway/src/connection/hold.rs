@@ -28,7 +28,8 @@ pub(super) async fn hold(
     let now = Instant::now();
     let deadline = *search.deadline.get_or_insert(now + shared.config.timeouts.hold);
     let retry = search.next_round().map(|pause| now + pause);
-    let mut gone = pin!(closed(client));
+    let handle = second_handle(client)?;
+    let mut gone = pin!(closed(&handle));
     loop {
         let mut changed = pin!(tenant.changed().notified());
         // Registered before the look, so that a change in between is not missed.
@@ -56,9 +57,7 @@ pub(super) async fn until_known(
     greeting: &Greeting,
 ) -> Result<Arc<Tenant>, Rejection> {
     let _held = shared.held.enter().ok_or(Rejection::Held)?;
-    // A second handle to the same socket, only to hear when it is closed.
-    let handle = client.as_fd().try_clone_to_owned().and_then(|socket| TcpStream::from_std(socket.into()));
-    let handle = handle.map_err(|_| Rejection::HoldAborted)?;
+    let handle = second_handle(client)?;
     let mut gone = pin!(closed(&handle));
     let deadline = Instant::now() + shared.config.timeouts.hold;
     loop {
@@ -76,6 +75,13 @@ pub(super) async fn until_known(
             () = sleep_until(deadline) => return Err(Rejection::HoldTimeout),
         }
     }
+}
+
+/// A second handle to the same socket, only to hear when it is closed: what [`closed`] takes as heard is still news for
+/// the first one.
+fn second_handle(client: impl AsFd) -> Result<TcpStream, Rejection> {
+    let handle = client.as_fd().try_clone_to_owned().and_then(|socket| TcpStream::from_std(socket.into()));
+    handle.map_err(|_| Rejection::HoldAborted)
 }
 
 /// Ends when the client has closed. What it says meanwhile stays in its socket, which bounds it.

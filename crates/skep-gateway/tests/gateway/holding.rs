@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use rustls::AlertDescription;
 use skep_gateway::Rejection;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::api_server::{ApiServer, name_of, talk};
 use crate::cell::{Cell, host, within};
@@ -26,6 +28,39 @@ async fn a_connection_waits_for_the_first_ready_pod() {
     };
     within(async { tokio::join!(connect(), connect(), connect(), wake) }).await;
     assert_eq!(cell.metrics.held_connections(), 0);
+}
+
+/// A client may go on after its first message; nothing that it says while it waits may be forgotten.
+#[tokio::test]
+async fn what_is_said_while_waiting_arrives() {
+    let cell = Cell::start();
+    let hello = Identity::new(&host("a")).client_hello();
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    cell.tenant("a");
+    let mut client = TcpStream::connect(cell.address).await.unwrap();
+    client.write_all(&hello).await.unwrap();
+    within(cell.until_held(1)).await;
+    client.write_all(b"early").await.unwrap();
+    // The gateway has heard of it when it has heard of a connection that came later.
+    let mut other = TcpStream::connect(cell.address).await.unwrap();
+    other.write_all(&hello).await.unwrap();
+    within(cell.until_held(2)).await;
+    cell.pod("a", "p", server.local_addr().unwrap(), true);
+    let mut heard = vec![0; hello.len() + 5];
+    // Which of the two comes first is open; the other one says no more than its hello.
+    let mut kept = Vec::new();
+    let early = async {
+        loop {
+            let (mut accepted, _) = server.accept().await.unwrap();
+            accepted.read_exact(&mut heard[..hello.len()]).await.unwrap();
+            let mut rest = [0; 5];
+            match tokio::time::timeout(Duration::from_secs(2), accepted.read_exact(&mut rest)).await {
+                Ok(read) => return read.map(|_| rest).unwrap(),
+                Err(_) => kept.push(accepted),
+            }
+        }
+    };
+    assert_eq!(&within(early).await, b"early");
 }
 
 #[tokio::test]

@@ -40,19 +40,6 @@ pub struct Operator {
     pub namespace: String,
 }
 
-/// `skep gateway`
-#[derive(Clone, Debug, Args)]
-pub struct Gateway {
-    #[command(flatten)]
-    pub common: Common,
-    /// Address for tenants' clients [default: that of the file, else 127.0.0.1:6443]
-    #[arg(long, env = "SKEP_GATEWAY_LISTEN", value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
-    /// YAML file with limits, timeouts and PROXY protocol
-    #[arg(long, env = "SKEP_GATEWAY_CONFIG", value_name = "FILE")]
-    pub config: Option<PathBuf>,
-}
-
 /// `skep vnode`
 #[derive(Clone, Debug, Args)]
 pub struct Vnode {

@@ -24,7 +24,7 @@ use skep_vnode::server::KubeletTls;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    cli::{Global, part},
+    cli::{self, Global, part},
     error::{Error, Result, code},
     exit::Exit,
     logging, runtime,
@@ -92,18 +92,16 @@ pub fn operator(global: &Global, args: &part::Operator) -> Result<()> {
     })
 }
 
-pub fn gateway(global: &Global, args: &part::Gateway) -> Result<()> {
+pub fn gateway(global: &Global, args: &cli::gateway::Gateway) -> Result<()> {
     runtime::with_allocator_settings();
     runtime::service(async {
         let frame = Frame::new(global, &args.common, gateway::NAME).await?;
-        let mut config = match &args.config {
+        let config = match &args.config {
             Some(path) => read_config(path)?,
             None => skep_gateway::Config::default(),
         };
-        if let Some(listen) = args.listen {
-            config.listen = listen;
-        }
-        let bound = gateway::bind(config, &frame.metrics).map_err(failed)?;
+        let figures = gateway::figures(&frame.metrics);
+        let bound = gateway::bind(args.over(config), &figures).map_err(failed)?;
         gateway::run(bound, frame.client, frame.stop).await.map_err(failed)
     })
 }

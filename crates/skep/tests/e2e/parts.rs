@@ -60,7 +60,7 @@ pub fn a_gateway_of_its_own(shared: &Installation) {
     let line = format!("gateway --listen 127.0.0.1:{listen} --metrics-listen 127.0.0.1:{metrics}");
     let gateway = Part::start(shared, &line);
     eventually("metrics", || {
-        http(metrics, "/metrics").filter(|text| text.contains("skep_gateway_open_connections"))
+        http(metrics, "/metrics").filter(|text| text.contains("\nskep_gateway_open_connections"))
     });
     let own = shared.json("status -o json")["endpoints"]["gateway"].as_str().unwrap().to_owned();
     let kubeconfig = shared.skep("kubeconfig demo").replace(&own, &format!("127.0.0.1:{listen}"));
