@@ -121,10 +121,9 @@ impl ControlPlaneReconciler {
     }
 
     /// The finalizer comes before the first effect, so that whatever is deleted at any later moment is cleaned up.
-    async fn hold(&self, owner: &ControlPlane) -> Result<(), Error> {
+    async fn hold(&self, owner: &ControlPlane) -> Result<bool, Error> {
         let api = kube::Api::namespaced(self.config.client.clone(), &owner.namespace().unwrap_or_default());
-        skep_kubeops::finalizer::ensure(&api, owner, finalizer::CONTROL_PLANE).await?;
-        Ok(())
+        Ok(skep_kubeops::finalizer::hold(&api, owner, finalizer::CONTROL_PLANE).await?)
     }
 }
 
@@ -148,7 +147,9 @@ impl Reconciler for ControlPlaneReconciler {
             return Ok(Next::Done);
         }
         let tenant = tenant(&owner)?;
-        self.hold(&owner).await?;
+        if !self.hold(&owner).await? {
+            return Ok(Next::Done);
+        }
         self.pass(&owner, &tenant).await
     }
 }

@@ -123,7 +123,9 @@ impl DatastoreReconciler {
             }
         };
         let api: Api<Datastore> = Api::namespaced(self.applier.client().clone(), &wanted.namespace);
-        finalizer::ensure(&api, datastore, labels::finalizer::DATASTORE).await?;
+        if !finalizer::hold(&api, datastore, labels::finalizer::DATASTORE).await? {
+            return Ok(Next::Done);
+        }
         let built = self.build_up(datastore, &wanted, seen).await;
         let store = match &built {
             Ok(certificates) => {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::ResourceExt as _;
+use skep_api::condition::{self, ConditionType};
 use skep_api::labels::{self, finalizer};
+use skep_api::resources::Reconciliation;
 use skep_api::{Cluster, ClusterProfile, ControlPlane, Datastore, Release, SizeClass};
 use skep_kubeops::watch::Select;
 use skep_kubeops::{Applier, Cache, Controller, Key, Metrics, Next, Observed, Reconciler, Recorder, Targets};
@@ -20,6 +22,9 @@ mod error;
 mod status;
 
 pub use error::Error;
+
+use dereference::Found;
+use status::Outcome;
 
 /// Field manager, controller name and event reporter.
 const NAME: &str = "skep-fleet";
@@ -44,9 +49,13 @@ pub async fn run(config: Config, shutdown: CancellationToken) {
     let observed = Observed::default();
     let reconciler = ClusterReconciler::new(config.clone(), observed.clone());
     let caches = reconciler.caches.clone();
+    let clusters = Cache::<Cluster>::new();
+    let waiting = clusters.clone();
     Controller::new(reconciler, config.client)
         .observed(&observed)
+        .objects(&clusters)
         .relates::<Namespace>(Select::labels(managed()), of_cluster)
+        .owns::<Secret>(&build::kubeconfigs())
         .caches::<ControlPlane>(Select::all(), &caches.control_planes, |object| {
             let cluster = &object.spec.cluster;
             Targets::One(Key::namespaced(cluster.namespace.as_str(), cluster.name.as_str()))
@@ -54,8 +63,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) {
         .caches::<SizeClass>(Select::all(), &caches.size_classes, |_| Targets::All)
         .caches::<ClusterProfile>(Select::all(), &caches.profiles, |_| Targets::All)
         .caches::<Release>(Select::all(), &caches.releases, |_| Targets::All)
-        // Only a cluster that has no datastore yet cares for one, and it retries by itself: no event for the others.
-        .caches::<Datastore>(Select::all(), &caches.datastores, |_| Targets::None)
+        .caches::<Datastore>(Select::all(), &caches.datastores, move |_| not_accepted(&waiting))
         .metrics(&config.metrics)
         .events(&config.recorder)
         .run(shutdown)
@@ -109,35 +117,57 @@ impl Reconciler for ClusterReconciler {
         if cluster.metadata.deletion_timestamp.is_some() {
             return self.delete(&cluster).await;
         }
-        self.hold(&cluster).await?;
+        if !self.hold(&cluster).await? {
+            return Ok(Next::Done);
+        }
         let found = self.dereference(&cluster).await?;
-        let running = found.control_plane.as_ref().map(|object| Running::from(&**object));
-        let outcome = match build::paused(&cluster, running) {
-            Some(pause) => status::Outcome::Paused(self.apply_pause(pause, &found).await?),
-            None => match resolve(&cluster, &found.catalogue, &found.cell, running) {
-                Ok(spec) => status::Outcome::Applied(self.apply(&cluster, spec, &found).await?),
-                Err(refused) => status::Outcome::Refused(refused, found.control_plane.clone()),
-            },
-        };
-        let kubeconfig = match outcome.control_plane() {
-            Some(control_plane) => self.hand_over_kubeconfig(&cluster, control_plane).await?,
-            None => None,
+        let outcome = self.carry_out(&cluster, &found).await;
+        let kubeconfig = match (&outcome, outcome.control_plane()) {
+            (Outcome::Paused(_), _) | (_, None) => Ok(None),
+            (_, Some(control_plane)) => self.hand_over_kubeconfig(&cluster, control_plane).await,
         };
         let now = Time(k8s_openapi::jiff::Timestamp::now());
-        let status = status::of(&cluster, &outcome, kubeconfig, &now);
-        self.announce(&cluster, &status, &outcome);
+        let status = status::of(&cluster, &outcome, &kubeconfig, &now);
+        // The controller itself tells why a pass failed.
+        if kubeconfig.is_ok() && !matches!(outcome, Outcome::Failed(..)) {
+            self.announce(&cluster, &status, &outcome);
+        }
         self.applier.status(&*cluster, cluster.status.as_ref(), &status).await?;
-        Ok(Next::Done)
+        match outcome {
+            Outcome::Failed(error, _) => Err(error),
+            _ => kubeconfig.map(|_| Next::Done),
+        }
     }
 }
 
 impl ClusterReconciler {
     /// The finalizer comes before the first effect, so that a cluster deleted at any later moment is cleaned up.
-    async fn hold(&self, cluster: &Cluster) -> Result<(), Error> {
+    async fn hold(&self, cluster: &Cluster) -> Result<bool, Error> {
         let api = kube::Api::namespaced(self.config.client.clone(), &cluster.namespace().unwrap_or_default());
-        skep_kubeops::finalizer::ensure(&api, cluster, finalizer::CLUSTER).await?;
-        Ok(())
+        Ok(skep_kubeops::finalizer::hold(&api, cluster, finalizer::CLUSTER).await?)
     }
+
+    /// Decides and writes, except for the status.
+    async fn carry_out(&self, cluster: &Cluster, found: &Found) -> Outcome {
+        let running = found.control_plane.as_ref().map(|object| Running::from(&**object));
+        let done = match cluster.spec.reconciliation {
+            Reconciliation::Paused => self.pause(found).await.map(Outcome::Paused),
+            Reconciliation::Active => match resolve(cluster, &found.catalogue, &found.cell, running) {
+                Ok(spec) => self.apply(cluster, spec, found).await.map(Outcome::Applied),
+                Err(refused) => Ok(Outcome::Refused(refused, found.control_plane.clone())),
+            },
+        };
+        done.unwrap_or_else(|error| Outcome::Failed(error, found.control_plane.clone()))
+    }
+}
+
+/// The clusters that may have been refused for want of a datastore: one that changed may take them now.
+fn not_accepted(clusters: &Cache<Cluster>) -> Targets {
+    let waits = |cluster: &Cluster| {
+        let status = cluster.status.as_ref();
+        !status.is_some_and(|status| condition::is_true(&status.conditions, ConditionType::Accepted))
+    };
+    Targets::Many(clusters.select(waits).iter().map(|cluster| Key::of(&**cluster)).collect())
 }
 
 /// Selector of what Skep made.

@@ -47,6 +47,7 @@ async fn a_stale_view_loses_nobodys_finalizer() {
     set(&api, &[THEIRS]).await;
     let changed = finalizer::ensure(&api, &stale, OURS).await.unwrap().unwrap();
     assert_eq!(names(&changed), [THEIRS, OURS]);
+    assert!(finalizer::hold(&api, &stale, OURS).await.unwrap(), "held since");
 
     let stale = changed;
     set(&api, &[OURS]).await;
@@ -63,11 +64,14 @@ async fn an_object_that_is_being_deleted_gets_no_new_finalizer_and_goes_when_fre
     let held = set(&api, &[THEIRS]).await;
     api.delete("a", &DeleteParams::default()).await.unwrap();
     assert!(finalizer::ensure(&api, &stale, OURS).await.unwrap().is_none(), "seen after the conflict");
+    assert!(!finalizer::hold(&api, &stale, OURS).await.unwrap(), "nothing may be made for it");
+    assert!(finalizer::hold(&api, &held, THEIRS).await.unwrap());
     finalizer::remove(&api, &held, THEIRS).await.unwrap();
     assert!(api.get_opt("a").await.unwrap().is_none());
     finalizer::remove(&api, &held, THEIRS).await.expect("an object that is gone needs no removal");
     let gone = finalizer::ensure(&api, &stale, OURS).await.unwrap_err();
     assert!(finalizer::is_gone(&gone));
+    assert!(!finalizer::hold(&api, &stale, OURS).await.unwrap());
 }
 
 #[tokio::test]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::ResourceExt as _;
-use skep_api::{Cluster, ControlPlane, ControlPlaneSpec, labels};
-use skep_kubeops::Key;
+use skep_api::resources::Reconciliation;
+use skep_api::{Cluster, ControlPlane, ControlPlaneSpec, TenantId};
+use skep_kubeops::{Key, Object};
 
 use super::dereference::{Found, tenant};
 use super::{ClusterReconciler, Error, build, status};
@@ -19,6 +19,11 @@ impl ClusterReconciler {
         found: &Found,
     ) -> Result<Arc<ControlPlane>, Error> {
         let desired = build::control_plane(cluster, &found.tenant, spec);
+        if found.control_plane.is_none() {
+            self.refuse_foreign::<Namespace>(&Key::cluster(found.tenant.as_str()), &found.tenant).await?;
+        }
+        // Seen by a watch: no call unless somebody changed what it enforces.
+        self.applier.ensure(&build::namespace(cluster, &found.tenant)).await?;
         if let Some(existing) = &found.control_plane
             && existing.metadata.deletion_timestamp.is_none()
             && existing.spec == desired.spec
@@ -26,28 +31,23 @@ impl ClusterReconciler {
         {
             return Ok(existing.clone());
         }
-        if found.control_plane.is_none() {
-            self.refuse_foreign_namespace(found.tenant.as_str()).await?;
-            self.applier.ensure(&build::namespace(cluster, &found.tenant)).await?;
-        }
         Ok(Arc::new(self.applier.apply(&desired).await?))
     }
 
     /// Makes the cell leave the control plane of a paused cluster alone, and changes nothing else of it.
-    pub(super) async fn apply_pause(
-        &self,
-        pause: Option<ControlPlaneSpec>,
-        found: &Found,
-    ) -> Result<Option<Arc<ControlPlane>>, Error> {
-        let (Some(spec), Some(existing)) = (pause, &found.control_plane) else {
+    pub(super) async fn pause(&self, found: &Found) -> Result<Option<Arc<ControlPlane>>, Error> {
+        let Some(cached) = &found.control_plane else { return Ok(None) };
+        if cached.spec.reconciliation == Reconciliation::Paused {
+            return Ok(Some(cached.clone()));
+        }
+        // The cache may be behind a change of our own, which a pause must not take back.
+        let Some(live) = self.applier.get::<ControlPlane>(&Key::of(&**cached)).await? else {
             return Ok(None);
         };
-        if existing.spec == spec {
-            return Ok(Some(existing.clone()));
-        }
+        let spec = ControlPlaneSpec { reconciliation: Reconciliation::Paused, ..live.spec };
         let mut desired = ControlPlane::new(found.tenant.as_str(), spec);
         desired.metadata.namespace = Some(found.tenant.to_string());
-        desired.metadata.labels.clone_from(&existing.metadata.labels);
+        desired.metadata.labels = live.metadata.labels;
         Ok(Some(Arc::new(self.applier.apply(&desired).await?)))
     }
 
@@ -72,6 +72,9 @@ impl ClusterReconciler {
             return Ok(None);
         };
         let desired = build::kubeconfig(cluster, &tenant, &kubeconfig.0);
+        if cluster.status.as_ref().is_none_or(|status| status.kubeconfig_secret.is_none()) {
+            self.refuse_foreign::<Secret>(&Key::of(&desired), &tenant).await?;
+        }
         self.applier.ensure(&desired).await?;
         Ok(Some(build::kubeconfig_name(cluster)))
     }
@@ -91,10 +94,11 @@ impl ClusterReconciler {
         self.config.recorder.publish(cluster, severity, reason, "Reconcile", message);
     }
 
-    async fn refuse_foreign_namespace(&self, name: &str) -> Result<(), Error> {
-        match self.applier.get::<Namespace>(&Key::cluster(name)).await? {
-            Some(found) if !found.labels().contains_key(labels::TENANT) => {
-                Err(Error::ForeignNamespace(name.to_owned()))
+    /// What is there under our name and is not ours is not written over.
+    async fn refuse_foreign<K: Object>(&self, key: &Key, tenant: &TenantId) -> Result<(), Error> {
+        match self.applier.get::<K>(key).await? {
+            Some(found) if !build::belongs_to(&found, tenant) => {
+                Err(Error::Foreign { kind: K::kind(&()).into_owned(), object: key.to_string() })
             }
             _ => Ok(()),
         }

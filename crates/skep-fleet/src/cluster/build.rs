@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
-use skep_api::resources::Reconciliation;
 use skep_api::{Cluster, ControlPlane, ControlPlaneSpec, TenantId, labels};
-use skep_plan::Running;
 
 /// Type of the Secret and key of the kubeconfig in it, as Cluster API has them
 /// (`util/kubeconfig`, `api/core/v1beta2/common_types.go`), so that its users' tools find them.
@@ -28,6 +26,11 @@ pub fn labels(cluster: &Cluster, tenant: &TenantId) -> BTreeMap<String, String> 
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
     .collect()
+}
+
+/// Whether an object was made for this tenant.
+pub fn belongs_to(object: &impl kube::Resource, tenant: &TenantId) -> bool {
+    object.labels().get(labels::TENANT).is_some_and(|label| label == tenant.as_str())
 }
 
 /// The tenant's namespace: only pods that keep to the restricted standard may run in it.
@@ -68,18 +71,12 @@ pub fn kubeconfig(cluster: &Cluster, tenant: &TenantId, kubeconfig: &[u8]) -> Se
     }
 }
 
+/// Selector of the Secrets with kubeconfigs.
+pub fn kubeconfigs() -> String {
+    format!("{}={},{CAPI_CLUSTER}", labels::MANAGED_BY, labels::MANAGED_BY_SKEP)
+}
+
 /// Name of the Secret with the kubeconfig: `<cluster>-kubeconfig`, as Cluster API has it.
 pub fn kubeconfig_name(cluster: &Cluster) -> String {
     format!("{}-kubeconfig", cluster.name_any())
-}
-
-/// What a paused cluster wants of its control plane: as it is, and left alone by its cell as well. `None` when the
-/// cluster is not paused. Nothing at all when there is no control plane yet.
-pub fn paused(cluster: &Cluster, running: Option<Running<'_>>) -> Option<Option<ControlPlaneSpec>> {
-    (cluster.spec.reconciliation == Reconciliation::Paused).then(|| {
-        running.map(|running| ControlPlaneSpec {
-            reconciliation: Reconciliation::Paused,
-            ..running.spec.clone()
-        })
-    })
 }

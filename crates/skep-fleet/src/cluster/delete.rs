@@ -6,19 +6,15 @@
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Api, ResourceExt as _};
-use skep_api::labels::{self, finalizer};
+use skep_api::cluster::Phase;
+use skep_api::condition::{self, ConditionType};
+use skep_api::labels::finalizer;
 use skep_api::{Cluster, ControlPlane};
+use skep_kubeops::events::Severity;
 use skep_kubeops::{Key, Next};
 
 use super::dereference::tenant;
 use super::{ClusterReconciler, Error, build, status};
-
-/// What is still there.
-enum Remaining {
-    ControlPlane,
-    Namespace,
-    Nothing,
-}
 
 impl ClusterReconciler {
     /// One pass of a deletion.
@@ -26,18 +22,18 @@ impl ClusterReconciler {
         if !skep_kubeops::finalizer::has(cluster, finalizer::CLUSTER) {
             return Ok(Next::Done);
         }
-        let waiting = match self.delete_next(cluster).await? {
-            Remaining::ControlPlane => "the control plane and its data are being removed",
-            Remaining::Namespace => "the tenant's namespace is being removed",
-            Remaining::Nothing => {
-                let namespace = cluster.namespace().unwrap_or_default();
-                let api: Api<Cluster> = Api::namespaced(self.config.client.clone(), &namespace);
-                skep_kubeops::finalizer::remove(&api, cluster, finalizer::CLUSTER).await?;
-                return Ok(Next::Done);
-            }
+        let Some(waiting) = self.delete_next(cluster).await? else {
+            let namespace = cluster.namespace().unwrap_or_default();
+            let api: Api<Cluster> = Api::namespaced(self.config.client.clone(), &namespace);
+            skep_kubeops::finalizer::remove(&api, cluster, finalizer::CLUSTER).await?;
+            return Ok(Next::Done);
         };
+        if cluster.status.as_ref().and_then(|status| status.phase) != Some(Phase::Deleting) {
+            let recorder = &self.config.recorder;
+            recorder.publish(cluster, Severity::Normal, "Deleting", "Delete", waiting.as_str());
+        }
         let now = Time(k8s_openapi::jiff::Timestamp::now());
-        let new = status::deleting(cluster, waiting, &now);
+        let new = status::deleting(cluster, &waiting, &now);
         match self.applier.status(cluster, cluster.status.as_ref(), &new).await {
             Err(error) if !error.is_not_found() => Err(error.into()),
             // The watches of the control plane and of the namespace bring the next pass.
@@ -45,12 +41,13 @@ impl ClusterReconciler {
         }
     }
 
-    async fn delete_next(&self, cluster: &Cluster) -> Result<Remaining, Error> {
+    /// Asks for the next step; says what is waited for, `None` when nothing is left.
+    async fn delete_next(&self, cluster: &Cluster) -> Result<Option<String>, Error> {
         let tenant = tenant(cluster);
         let secret =
             Key::namespaced(cluster.namespace().unwrap_or_default(), build::kubeconfig_name(cluster));
         if let Some(found) = self.applier.get::<Secret>(&secret).await?
-            && found.labels().get(labels::TENANT).is_some_and(|label| label == tenant.as_str())
+            && build::belongs_to(&found, &tenant)
         {
             self.applier.delete_if_exists::<Secret>(&secret, found.metadata.uid.as_deref()).await?;
         }
@@ -59,19 +56,26 @@ impl ClusterReconciler {
             if found.metadata.deletion_timestamp.is_none() {
                 self.applier.delete_if_exists::<ControlPlane>(&key, found.metadata.uid.as_deref()).await?;
             }
-            return Ok(Remaining::ControlPlane);
+            return Ok(Some(removal(&found)));
         }
         let key = Key::cluster(tenant.as_str());
         match self.applier.get::<Namespace>(&key).await? {
-            Some(found)
-                if found.labels().get(labels::TENANT).is_some_and(|label| label == tenant.as_str()) =>
-            {
+            Some(found) if build::belongs_to(&found, &tenant) => {
                 if found.metadata.deletion_timestamp.is_none() {
                     self.applier.delete_if_exists::<Namespace>(&key, found.metadata.uid.as_deref()).await?;
                 }
-                Ok(Remaining::Namespace)
+                Ok(Some(format!("namespace {tenant} is being removed")))
             }
-            _ => Ok(Remaining::Nothing),
+            _ => Ok(None),
         }
     }
+}
+
+/// What the removal of a control plane is at, in its cell's words once there are any.
+fn removal(control_plane: &ControlPlane) -> String {
+    let conditions = control_plane.status.as_ref().map(|status| status.conditions.as_slice());
+    let said = condition::get(conditions.unwrap_or_default(), ConditionType::Ready)
+        .filter(|_| control_plane.metadata.deletion_timestamp.is_some())
+        .map(|ready| format!(": {}", ready.message));
+    format!("the control plane and its data are being removed{}", said.unwrap_or_default())
 }

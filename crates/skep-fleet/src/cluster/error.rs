@@ -8,26 +8,31 @@ pub enum Error {
     /// The hub refused a call or could not be reached.
     #[error(transparent)]
     Hub(#[from] skep_kubeops::Error),
-    /// A namespace of the tenant's name belongs to somebody else.
+    /// An object under a name that the cluster needs belongs to somebody else.
     #[error(
-        "namespace {0:?} exists and was not made by Skep, so the control plane cannot go there: \
-         rename or delete the namespace (SKEP-4013)"
+        "{kind} {object} exists and was not made by Skep for this cluster, so it is not written over: rename or delete \
+         it (SKEP-4013)"
     )]
-    ForeignNamespace(String),
+    Foreign {
+        /// Its kind.
+        kind: String,
+        /// Its namespace and name.
+        object: String,
+    },
 }
 
 impl Classify for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Hub(error) => error.class(),
-            Self::ForeignNamespace(_) => ErrorClass::Transient,
+            Self::Foreign { .. } => ErrorClass::Transient,
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
             Self::Hub(error) => error.reason(),
-            Self::ForeignNamespace(_) => "ForeignNamespace",
+            Self::Foreign { .. } => "ForeignObject",
         }
     }
 }

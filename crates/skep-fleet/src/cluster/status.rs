@@ -9,10 +9,13 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use skep_api::cluster::Phase;
 use skep_api::condition::{self, ConditionStatus, ConditionType};
+use skep_api::resources::Reconciliation;
 use skep_api::{Cluster, ClusterStatus, ControlPlane};
+use skep_kubeops::Classify as _;
 use skep_kubeops::events::Severity;
 use skep_plan::Refused;
 
+use super::Error;
 use super::dereference::tenant;
 
 /// What a pass came to.
@@ -23,6 +26,8 @@ pub enum Outcome {
     Refused(Refused, Option<Arc<ControlPlane>>),
     /// Left alone.
     Paused(Option<Arc<ControlPlane>>),
+    /// Something could not be written; it is tried again.
+    Failed(Error, Option<Arc<ControlPlane>>),
 }
 
 impl Outcome {
@@ -30,10 +35,13 @@ impl Outcome {
     pub fn control_plane(&self) -> Option<&ControlPlane> {
         match self {
             Self::Applied(object) => Some(object),
-            Self::Refused(_, object) | Self::Paused(object) => object.as_deref(),
+            Self::Refused(_, object) | Self::Paused(object) | Self::Failed(_, object) => object.as_deref(),
         }
     }
 }
+
+/// Name of the Secret with the kubeconfig once that is handed over, or why it could not be.
+pub type Kubeconfig = Result<Option<String>, Error>;
 
 /// What the cell says about a control plane, in the words of a cluster.
 struct Cell<'a> {
@@ -59,6 +67,10 @@ impl<'a> Cell<'a> {
         condition::is_true(self.conditions, ConditionType::Ready)
     }
 
+    fn changes(&self) -> bool {
+        condition::is_true(self.conditions, ConditionType::Progressing)
+    }
+
     fn message(&self, type_: ConditionType, otherwise: &str) -> (String, String) {
         condition::get(self.conditions, type_)
             .map(|c| (c.reason.clone(), c.message.clone()))
@@ -66,14 +78,18 @@ impl<'a> Cell<'a> {
     }
 }
 
-/// The status after a pass. `kubeconfig` is the name of the Secret that was handed over.
-pub fn of(cluster: &Cluster, outcome: &Outcome, kubeconfig: Option<String>, now: &Time) -> ClusterStatus {
+/// The status after a pass.
+pub fn of(cluster: &Cluster, outcome: &Outcome, kubeconfig: &Kubeconfig, now: &Time) -> ClusterStatus {
     let mut status = cluster.status.clone().unwrap_or_default();
     let generation = cluster.metadata.generation;
     let control_plane = outcome.control_plane();
     let cell = Cell::of(control_plane);
-    let settled = matches!(outcome, Outcome::Applied(_)) && cell.settled;
-    let phase = phase(outcome, &cell, status.version.is_some());
+    let failure = match outcome {
+        Outcome::Failed(error, _) => Some(error),
+        _ => kubeconfig.as_ref().err(),
+    };
+    let settled = matches!(outcome, Outcome::Applied(_)) && failure.is_none() && cell.settled;
+    let phase = phase(outcome, settled, cell.serves(), status.version.is_some());
 
     status.tenant = Some(tenant(cluster).to_string());
     if let Some(control_plane) = control_plane {
@@ -82,7 +98,9 @@ pub fn of(cluster: &Cluster, outcome: &Outcome, kubeconfig: Option<String>, now:
         let serving = control_plane.status.as_ref().and_then(|status| status.version.clone());
         status.version = serving.or(status.version);
     }
-    status.kubeconfig_secret = kubeconfig.or(status.kubeconfig_secret);
+    if let Ok(Some(secret)) = kubeconfig {
+        status.kubeconfig_secret = Some(secret.clone());
+    }
     status.phase = Some(phase);
     if settled {
         status.observed_generation = generation;
@@ -93,6 +111,7 @@ pub fn of(cluster: &Cluster, outcome: &Outcome, kubeconfig: Option<String>, now:
         condition::set(conditions, type_, holds, reason, message, generation, now);
     };
 
+    let paused = cluster.spec.reconciliation == Reconciliation::Paused;
     match outcome {
         Outcome::Refused(refused, _) => set(
             ConditionType::Accepted,
@@ -101,6 +120,8 @@ pub fn of(cluster: &Cluster, outcome: &Outcome, kubeconfig: Option<String>, now:
             refused.to_string(),
             generation,
         ),
+        // Nobody has looked at what a paused one asks for.
+        _ if paused => {}
         _ => set(
             ConditionType::Accepted,
             ConditionStatus::True,
@@ -109,7 +130,6 @@ pub fn of(cluster: &Cluster, outcome: &Outcome, kubeconfig: Option<String>, now:
             generation,
         ),
     }
-    let paused = matches!(outcome, Outcome::Paused(_));
     let (reason, message) = match paused {
         true => ("AskedFor", "spec.reconciliation is Paused: set it to Active to go on"),
         false => ("NotAskedFor", "spec.reconciliation is Active"),
@@ -117,26 +137,47 @@ pub fn of(cluster: &Cluster, outcome: &Outcome, kubeconfig: Option<String>, now:
     set(ConditionType::Paused, paused.into(), reason, message.to_owned(), generation);
     let (reason, message) = cell.message(ConditionType::Ready, "the cell has not reported yet");
     set(ConditionType::ControlPlaneReady, cell.serves().into(), &reason, message.clone(), fulfilled);
-    let progressing = matches!(phase, Phase::Provisioning | Phase::Updating);
-    let (step_reason, step) = match progressing {
-        true => cell.message(ConditionType::Progressing, "the cell has not started yet"),
-        false => ("Settled".to_owned(), "nothing is under way".to_owned()),
+    let step = step(phase, &cell, failure);
+    let progressing = step.is_some().into();
+    let (step_reason, step) =
+        step.unwrap_or_else(|| ("Settled".to_owned(), "nothing is under way".to_owned()));
+    set(ConditionType::Progressing, progressing, &step_reason, step, generation);
+    let (reason, message) = match failure {
+        Some(error) if condition::get(cell.conditions, ConditionType::Ready).is_none() => words(error),
+        _ => ready_words(phase, outcome, reason, message),
     };
-    set(ConditionType::Progressing, progressing.into(), &step_reason, step, generation);
-    let (reason, message) = ready_words(phase, outcome, reason, message);
     set(ConditionType::Ready, cell.serves().into(), &reason, message, fulfilled);
     status
 }
 
-fn phase(outcome: &Outcome, cell: &Cell<'_>, served_before: bool) -> Phase {
+fn phase(outcome: &Outcome, settled: bool, serves: bool, served_before: bool) -> Phase {
     match outcome {
         Outcome::Paused(_) => Phase::Paused,
         Outcome::Refused(..) => Phase::Refused,
-        Outcome::Applied(_) if cell.settled => Phase::Ready,
-        Outcome::Applied(_) if cell.serves() => Phase::Updating,
-        Outcome::Applied(_) if served_before => Phase::Degraded,
-        Outcome::Applied(_) => Phase::Provisioning,
+        _ if settled => Phase::Ready,
+        _ if serves => Phase::Updating,
+        _ if served_before => Phase::Degraded,
+        _ => Phase::Provisioning,
     }
+}
+
+/// Reason and message of what is under way, if anything is.
+fn step(phase: Phase, cell: &Cell<'_>, failure: Option<&Error>) -> Option<(String, String)> {
+    let of_cell = || cell.message(ConditionType::Progressing, "the cell has not started yet");
+    match (phase, failure) {
+        (_, Some(error)) => Some(words(error)),
+        (Phase::Paused, _) => None,
+        (Phase::Provisioning, _) => Some(of_cell()),
+        _ if cell.changes() => Some(of_cell()),
+        (Phase::Updating, _) => {
+            Some(("NotYetReported".to_owned(), "the cell has not taken the change up yet".to_owned()))
+        }
+        _ => None,
+    }
+}
+
+fn words(error: &Error) -> (String, String) {
+    (error.reason().to_owned(), error.to_string())
 }
 
 /// Reason and message of `Ready`: one line that is enough for `kubectl get -o wide`.

@@ -51,7 +51,7 @@ fn phases_follow_what_the_cell_reports() {
         ..cluster()
     };
     let fresh = cluster();
-    let phase_of = |cluster: &Cluster, outcome: &Outcome| of(cluster, outcome, None, &now()).phase;
+    let phase_of = |cluster: &Cluster, outcome: &Outcome| of(cluster, outcome, &Ok(None), &now()).phase;
     let mut unreported = control_plane(None, false, false);
     unreported.status = None;
     for (cluster, outcome, expected) in [
@@ -71,17 +71,17 @@ fn phases_follow_what_the_cell_reports() {
 #[test]
 fn the_generation_is_observed_only_when_the_spec_is_fulfilled() {
     let mut cluster = cluster();
-    let status = of(&cluster, &applied(control_plane(Some(1), true, true)), None, &now());
+    let status = of(&cluster, &applied(control_plane(Some(1), true, true)), &Ok(None), &now());
     assert_eq!(status.observed_generation, None);
     let ready = condition::get(&status.conditions, ConditionType::Ready).unwrap();
     // It serves, but not yet what generation 3 asks for: `kubectl wait` must go on waiting.
     assert_eq!((ready.status.as_str(), ready.observed_generation), ("True", None));
 
-    let status = of(&cluster, &applied(control_plane(Some(2), true, false)), None, &now());
+    let status = of(&cluster, &applied(control_plane(Some(2), true, false)), &Ok(None), &now());
     assert_eq!(status.observed_generation, Some(3));
     cluster.status = Some(status);
     cluster.metadata.generation = Some(4);
-    let status = of(&cluster, &Outcome::Refused(refused(), None), None, &now());
+    let status = of(&cluster, &Outcome::Refused(refused(), None), &Ok(None), &now());
     assert_eq!(status.observed_generation, Some(3));
     let accepted = condition::get(&status.conditions, ConditionType::Accepted).unwrap();
     assert_eq!((accepted.status.as_str(), accepted.observed_generation), ("False", Some(4)));
@@ -94,10 +94,10 @@ fn what_is_known_stays_known_while_nothing_new_is() {
     cluster.status = Some(of(
         &cluster,
         &applied(control_plane(Some(2), true, false)),
-        Some("demo-kubeconfig".into()),
+        &Ok(Some("demo-kubeconfig".into())),
         &now(),
     ));
-    let status = of(&cluster, &Outcome::Refused(refused(), None), None, &now());
+    let status = of(&cluster, &Outcome::Refused(refused(), None), &Ok(None), &now());
     assert_eq!(status.version.as_deref(), Some("v1.36.3"));
     assert_eq!(status.kubeconfig_secret.as_deref(), Some("demo-kubeconfig"));
 }
@@ -106,8 +106,62 @@ fn what_is_known_stays_known_while_nothing_new_is() {
 fn the_same_outcome_gives_the_same_status() {
     let mut cluster = cluster();
     let outcome = applied(control_plane(Some(2), true, false));
-    let first = of(&cluster, &outcome, None, &now());
+    let first = of(&cluster, &outcome, &Ok(None), &now());
     cluster.status = Some(first.clone());
     let later = Time(Timestamp::from_second(2_000).unwrap());
-    assert_eq!(of(&cluster, &outcome, None, &later), first);
+    assert_eq!(of(&cluster, &outcome, &Ok(None), &later), first);
+}
+
+fn taken() -> Error {
+    Error::Foreign { kind: "Namespace".to_owned(), object: "demo-x".to_owned() }
+}
+
+#[test]
+fn a_pass_that_failed_says_so_and_observes_nothing() {
+    let cluster = cluster();
+    let status = of(&cluster, &Outcome::Failed(taken(), None), &Ok(None), &now());
+    for type_ in [ConditionType::Ready, ConditionType::Progressing] {
+        let condition = condition::get(&status.conditions, type_).unwrap();
+        assert_eq!(condition.status, if type_ == ConditionType::Ready { "False" } else { "True" });
+        assert_eq!(condition.reason, "ForeignObject");
+        assert!(condition.message.contains("Namespace demo-x exists"), "{}", condition.message);
+    }
+    assert_eq!((status.phase, status.observed_generation), (Some(Phase::Provisioning), None));
+    // It serves, but nobody can be given its kubeconfig.
+    let served = applied(control_plane(Some(2), true, false));
+    let status = of(&cluster, &served, &Err(taken()), &now());
+    assert_eq!((status.phase, status.observed_generation), (Some(Phase::Updating), None));
+    assert!(condition::is_true(&status.conditions, ConditionType::Ready));
+    assert!(condition::is_true(&status.conditions, ConditionType::Progressing));
+}
+
+#[test]
+fn what_a_paused_cluster_asks_for_was_not_looked_at() {
+    let mut cluster = cluster();
+    cluster.spec.reconciliation = Reconciliation::Paused;
+    let status = of(&cluster, &Outcome::Paused(None), &Ok(None), &now());
+    assert!(condition::get(&status.conditions, ConditionType::Accepted).is_none());
+    assert!(condition::is_true(&status.conditions, ConditionType::Paused));
+    assert!(!condition::is_true(&status.conditions, ConditionType::Progressing));
+}
+
+#[test]
+fn a_change_is_under_way_as_long_as_the_cell_is_at_it() {
+    let mut cluster = cluster();
+    cluster.status = Some(ClusterStatus { version: Some("v1.36.3".into()), ..Default::default() });
+    let step = |cluster: &Cluster, outcome: Outcome| {
+        let status = of(cluster, &outcome, &Ok(None), &now());
+        let step = condition::get(&status.conditions, ConditionType::Progressing).unwrap().clone();
+        (step.status == "True", step.message)
+    };
+    let said = "Progressing said so".to_owned();
+    let moving = |ready| control_plane(Some(1), ready, true);
+    assert_eq!(step(&cluster, applied(moving(true))), (true, said.clone()));
+    assert_eq!(step(&cluster, applied(moving(false))), (true, said.clone()), "degraded meanwhile");
+    let refused_since = Outcome::Refused(refused(), Some(Arc::new(moving(true))));
+    assert_eq!(step(&cluster, refused_since), (true, said));
+    let unseen = step(&cluster, applied(control_plane(Some(1), true, false)));
+    assert_eq!(unseen, (true, "the cell has not taken the change up yet".to_owned()));
+    let down = step(&cluster, applied(control_plane(Some(2), false, false)));
+    assert_eq!(down, (false, "nothing is under way".to_owned()));
 }
