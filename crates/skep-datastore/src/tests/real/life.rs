@@ -66,9 +66,10 @@ async fn lost_authorities_are_replaced() {
     let secrets: Api<Secret> = Api::namespaced(cell.client.clone(), &cell.namespace);
     let authorities = async || {
         let found = secrets.get_opt("main-ca").await.unwrap()?;
-        crate::secrets::text(&found, "ca.crt").map(str::to_owned)
+        Some(crate::secrets::text(&found, "server-ca.crt").unwrap().to_owned())
     };
     let old = authorities().await;
+    assert!(old.is_some());
     let cell_ref = &cell;
     eventually("a new digest", async || {
         // A pass that has read them already writes the same ones again: then nothing was lost, and we try once more.
