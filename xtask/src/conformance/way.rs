@@ -120,20 +120,20 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let proxy = listener.local_addr().unwrap();
         let serving = tokio::spawn(serve(listener, "demo.skep.internal:1".to_owned(), address));
-        let ask = async |name: &str| {
+        let ask = async |name: &str, more: &str| {
             let mut client = TcpStream::connect(proxy).await.unwrap();
             client
-                .write_all(format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\nhello").as_bytes())
+                .write_all(format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n{more}").as_bytes())
                 .await
                 .unwrap();
             client
         };
-        let mut refused = ask("other.skep.internal:1").await;
+        let mut refused = ask("other.skep.internal:1", "").await;
         let mut answer = String::new();
         refused.read_to_string(&mut answer).await.ok();
         assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
 
-        let mut client = ask("demo.skep.internal:1").await;
+        let mut client = ask("demo.skep.internal:1", "hello").await;
         let (mut accepted, _) = server.accept().await.unwrap();
         let mut said = [0; 5];
         accepted.read_exact(&mut said).await.unwrap();

@@ -26,25 +26,23 @@ pub(super) fn api_server() -> Probes {
             failure_threshold: Some(3),
             ..get("/readyz", 6443)
         }),
-        liveness: Probe {
-            period_seconds: Some(10),
-            failure_threshold: Some(8),
-            ..get("/livez?exclude=etcd", 6443)
-        },
+        liveness: liveness("/livez?exclude=etcd", 6443),
     }
 }
 
 /// kube-controller-manager and kube-scheduler. They are ready when they have started: nobody sends them requests.
 pub(super) fn controller(port: i32) -> Probes {
-    Probes {
-        startup: startup("/healthz", port),
-        readiness: None,
-        liveness: Probe { period_seconds: Some(10), failure_threshold: Some(8), ..get("/healthz", port) },
-    }
+    Probes { startup: startup("/healthz", port), readiness: None, liveness: liveness("/healthz", port) }
 }
 
 fn startup(path: &str, port: i32) -> Probe {
     Probe { period_seconds: Some(1), failure_threshold: Some(START), ..get(path, port) }
+}
+
+/// As patient as upstream's own manifests (eight times ten seconds), with a third of the questions: each is a TLS handshake
+/// for both sides, times all programs of all tenants, and a program that ends is seen without one.
+fn liveness(path: &str, port: i32) -> Probe {
+    Probe { period_seconds: Some(30), failure_threshold: Some(3), ..get(path, port) }
 }
 
 fn get(path: &str, port: i32) -> Probe {

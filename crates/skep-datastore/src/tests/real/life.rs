@@ -1,9 +1,12 @@
 //! A datastore's life on a real etcd.
 
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, Preconditions};
 use skep_api::TenantId;
 use skep_pki::Reason;
 
@@ -64,18 +67,10 @@ async fn lost_authorities_are_replaced() {
     let before = cell.ensure("demo-1").await;
     let digest = trust_digest(&cell.stateful_set().await);
     let secrets: Api<Secret> = Api::namespaced(cell.client.clone(), &cell.namespace);
-    let authorities = async || {
-        let found = secrets.get_opt("main-ca").await.unwrap()?;
-        Some(crate::secrets::text(&found, "server-ca.crt").unwrap().to_owned())
-    };
-    let old = authorities().await;
-    assert!(old.is_some());
+    let old = secrets.get("main-ca").await.unwrap().data;
     let cell_ref = &cell;
     eventually("a new digest", async || {
-        // A pass that has read them already writes the same ones again: then nothing was lost, and we try once more.
-        if authorities().await == old {
-            let _ = secrets.delete("main-ca", &DeleteParams::default()).await;
-        }
+        lose(&secrets, "main-ca", &old).await;
         (trust_digest(&cell_ref.stateful_set().await) != digest).then_some(())
     })
     .await;
@@ -96,18 +91,11 @@ async fn lost_authorities_are_replaced() {
 async fn renewed_certificates_need_no_restart() {
     let cell = Cell::serving().await;
     let secrets: Api<Secret> = Api::namespaced(cell.client.clone(), &cell.namespace);
-    let served = async || {
-        let found = secrets.get_opt("main-server").await.unwrap()?;
-        crate::secrets::text(&found, "tls.crt").map(str::to_owned)
-    };
-    let (old, digest) = (served().await, trust_digest(&cell.stateful_set().await));
+    let old = secrets.get("main-server").await.unwrap().data;
+    let digest = trust_digest(&cell.stateful_set().await);
     eventually("a new certificate", async || {
-        // As above: a pass that has read the old one writes it again.
-        let now = served().await;
-        if now == old {
-            let _ = secrets.delete("main-server", &DeleteParams::default()).await;
-        }
-        (now.is_some() && now != old).then_some(())
+        lose(&secrets, "main-server", &old).await;
+        secrets.get_opt("main-server").await.unwrap().filter(|now| now.data != old)
     })
     .await;
     cell.mount().await;
@@ -136,6 +124,15 @@ async fn an_empty_datastore_goes_and_one_in_use_stays() {
     eventually("the end", async || api.get_opt("main").await.unwrap().is_none().then_some(())).await;
     let sets: Api<StatefulSet> = Api::namespaced(cell.client.clone(), &cell.namespace);
     assert!(sets.get_opt("main").await.unwrap().is_none_or(|s| s.metadata.deletion_timestamp.is_some()));
+}
+
+/// Deletes a Secret if it still holds this, and not what a pass has made of it since. A pass that has read it already
+/// writes the same again: then nothing was lost, and it takes another call.
+async fn lose(secrets: &Api<Secret>, name: &str, old: &Option<BTreeMap<String, ByteString>>) {
+    let Some(found) = secrets.get_opt(name).await.unwrap().filter(|found| found.data == *old) else { return };
+    let (uid, resource_version) = (found.metadata.uid, found.metadata.resource_version);
+    let preconditions = Some(Preconditions { uid, resource_version });
+    let _ = secrets.delete(name, &DeleteParams { preconditions, ..DeleteParams::default() }).await;
 }
 
 fn trust_digest(set: &StatefulSet) -> Option<String> {
