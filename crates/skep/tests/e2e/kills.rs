@@ -86,7 +86,11 @@ pub fn etcd_away_for_a_minute(shared: &Installation) {
     let hub = shared.component("etcd").unwrap();
     let mut etcds = shared.container("etcd");
     etcds.push(hub);
-    let send = |what| etcds.iter().for_each(|pid| drop(signal(Pid::from_raw(*pid), what)));
+    let send = |what| {
+        etcds.iter().for_each(|pid| {
+            let _ = signal(Pid::from_raw(*pid), what);
+        })
+    };
     send(Signal::SIGSTOP);
     sleep(Duration::from_secs(60));
     // One that was given up meanwhile has a successor.
