@@ -36,7 +36,9 @@ const RETRY_LONGEST: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 3;
 /// Connections kept for reuse: enough for a burst of reconciles, few enough to forget.
 const POOL_SIZE: usize = 16;
-const POOL_IDLE: Duration = Duration::from_secs(60);
+/// Longer than the shortest period at which we ask regularly (a node's heartbeat, ten seconds). Not much longer: an idle
+/// connection keeps some 30 KiB, and a burst of work leaves dozens.
+const POOL_IDLE: Duration = Duration::from_secs(15);
 
 /// Why a client could not be built.
 #[derive(Debug, thiserror::Error)]

@@ -169,7 +169,7 @@ async fn delete(hub: &kube::Client, name: &str) -> anyhow::Result<()> {
 
 /// Lets start-up work end, so that what follows is the resting state.
 async fn settle() {
-    tokio::time::sleep(Duration::from_secs(15)).await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
 }
 
 fn mib(bytes: u64) -> f64 {
