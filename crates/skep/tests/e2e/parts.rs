@@ -124,6 +124,9 @@ pub fn nobody_was_refused(shared: &Installation) {
     let requests: Vec<&str> =
         metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")).collect();
     assert!(requests.len() > 100, "the API server counts otherwise now");
-    let refused: Vec<_> = requests.into_iter().filter(|line| line.contains("code=\"403\"")).collect();
-    assert_eq!(refused, Vec::<&str>::new());
+    // The one thing that is refused for another reason: whoever publishes the cluster's CA in a namespace that is ending.
+    // Our own ConfigMaps are applied, not posted.
+    let of_ending = |line: &&str| line.contains("resource=\"configmaps\"") && line.contains("verb=\"POST\"");
+    let refused = requests.into_iter().filter(|line| line.contains("code=\"403\""));
+    assert_eq!(refused.filter(|line| !of_ending(line)).collect::<Vec<_>>(), Vec::<&str>::new());
 }
