@@ -30,7 +30,7 @@ async fn kubernetes_as_single_programs() {
     let (artifact, said) = bed.ensure(&kube()).await;
     let artifact = artifact.unwrap();
     assert_eq!(artifact.source, Source::Release);
-    assert_eq!(artifact.digests.len(), 6);
+    assert_eq!(artifact.digests.len(), 4);
     assert_eq!(artifact.digests["kubectl"], sha256(PROGRAM.as_bytes()));
     assert!(artifact.program("kube-apiserver").is_some());
     assert!(said.contains("fetching kube-apiserver: 0 MiB"), "{said}");
