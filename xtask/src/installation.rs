@@ -80,7 +80,8 @@ impl Installation {
         let mut command = Command::new(&self.skep);
         command.args(args);
         if let Some(data_dir) = &self.data_dir {
-            command.arg("--data-dir").arg(data_dir);
+            // Not as an option: what follows `kubectl` is kubectl's.
+            command.env("SKEP_DATA_DIR", data_dir);
         }
         command
     }
