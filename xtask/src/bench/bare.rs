@@ -1,6 +1,6 @@
 //! The yardstick: kube-apiserver, kube-controller-manager and kube-scheduler started by hand on a fresh prefix of an
-//! etcd that already runs, as fast as we know: all three started at once, no leader election (one copy each, as ours),
-//! an administrator's token instead of client certificates, the serving certificate made before the clock starts.
+//! etcd that already runs: the controllers when the API server serves, no leader election (one copy each, as ours), an
+//! administrator's token instead of client certificates, the serving certificate made before the clock starts.
 
 use std::{
     fs,
@@ -11,7 +11,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use k8s_openapi::{ByteString, api::core::v1::ServiceAccount};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{Namespace, ServiceAccount},
+};
 use kube::Api;
 use skep_engine::Artifact;
 use skep_kubeops::client::ClientConfig;
@@ -106,6 +109,11 @@ pub async fn start(kube: &Artifact, etcd: &Etcd, dir: &Path, name: &str) -> anyh
     let (begun, etcd_before) = (Instant::now(), etcd.cpu());
     let mut programs = Programs(Vec::new());
     programs.0.push(spawn(kube, "kube-apiserver", &dir, &files.api_server(&etcd.url, name, ports[0]))?);
+    let client = ClientConfig::from_yaml(&fs::read_to_string(&files.kubeconfig)?)
+        .await?
+        .retries(0)
+        .build("skep-bench")?;
+    serving(&client).await?;
     let kubeconfig = format!("--kubeconfig={}", files.kubeconfig.display());
     let controllers = [
         kubeconfig.clone(),
@@ -124,14 +132,21 @@ pub async fn start(kube: &Artifact, etcd: &Etcd, dir: &Path, name: &str) -> anyh
     ];
     programs.0.push(spawn(kube, "kube-scheduler", &dir, &scheduler)?);
 
-    let client = ClientConfig::from_yaml(&fs::read_to_string(&files.kubeconfig)?)
-        .await?
-        .retries(0)
-        .build("skep-bench")?;
     default_service_account(client).await.with_context(|| format!("bare start {name}"))?;
     let wall = begun.elapsed();
     let cpu = programs.cpu() + etcd.cpu().saturating_sub(etcd_before);
     Ok(Start { wall, cpu, pss: programs.read().filter_map(|process| process.pss()).sum() })
+}
+
+/// Waits until an API server lets its namespaces be read.
+async fn serving(client: &kube::Client) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let until = Instant::now() + LIMIT;
+    while namespaces.get("default").await.is_err() {
+        anyhow::ensure!(Instant::now() < until, "the API server does not serve in time");
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 /// Waits until the default ServiceAccount of a cluster can be read.
