@@ -1,7 +1,7 @@
 // Command kube is every upstream program of a control plane, and kubectl, in one
 // binary: the name it is called by (argv[0]) chooses which. One file means that
 // the text pages of all tenants' processes on a machine are shared. What runs on
-// real nodes is not in it: a third of the packages, for machines that have none.
+// real nodes is not in it: a cluster without any need not build it.
 package main
 
 import (
