@@ -54,26 +54,8 @@ pub(super) fn args(hub: &Hub) -> Result<Vec<String>> {
 }
 
 /// The way to nodes goes through the supervisor's proxy, which knows the virtual nodes and refuses everything else:
-/// a request to a Service fails at once, no packet leaves the machine. (1.36 panics on plain TCP here; a socket works.)
+/// a request to a Service fails at once, no packet leaves the machine.
 pub(super) fn egress(hub: &Hub) -> ConfigFile {
-    let text = format!(
-        "apiVersion: apiserver.k8s.io/v1beta1
-kind: EgressSelectorConfiguration
-egressSelections:
-- name: cluster
-  connection:
-    proxyProtocol: HTTPConnect
-    transport:
-      uds:
-        udsName: \"{}\"
-- name: controlplane
-  connection:
-    proxyProtocol: Direct
-- name: etcd
-  connection:
-    proxyProtocol: Direct
-",
-        hub.node_proxy
-    );
+    let text = skep_plan::egress::through(&format!("\"{}\"", hub.node_proxy));
     ConfigFile { path: hub.config("egress.yaml"), text }
 }
