@@ -68,10 +68,10 @@ impl Cell {
         self.apply(tenant, name, address, ready, None);
     }
 
-    /// Says that a pod of a tenant is being deleted, and when it closes its connections, if it tells.
-    pub fn end_pod(&self, tenant: &str, name: &str, address: SocketAddr, closes_after: Option<Duration>) {
-        let closing = closes_after.map(|after| Closing { asked: jiff::Timestamp::now().as_second(), after });
-        self.apply(tenant, name, address, false, closing);
+    /// Says that a pod of a tenant is being deleted, and when it closes its connections.
+    pub fn end_pod(&self, tenant: &str, name: &str, address: SocketAddr, after: Duration) {
+        let closing = Closing { asked: jiff::Timestamp::now().as_second(), after };
+        self.apply(tenant, name, address, false, Some(closing));
     }
 
     fn apply(&self, tenant: &str, name: &str, address: SocketAddr, ready: bool, closing: Option<Closing>) {
