@@ -7,6 +7,7 @@
 //! "already so" are successes. Refuses: passwords and tokens. The client certificate says who calls.
 
 mod auth;
+mod compaction;
 mod connection;
 mod failure;
 mod health;

@@ -145,7 +145,8 @@ impl DatastoreReconciler {
         let certificates = built?;
         reported?;
         let look = if store.is_serving() { LOOK } else { LOOK_AGAIN };
-        Ok(Next::After(look.min(until(certificates.renewal))))
+        let history = store.history().unwrap_or(look);
+        Ok(Next::After(look.min(history).min(until(certificates.renewal))))
     }
 
     /// Leaves everything as it is, but still says how it is.

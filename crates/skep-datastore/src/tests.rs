@@ -3,5 +3,6 @@
 mod cell;
 mod datastore_life;
 mod etcd_calls;
+mod history;
 mod kubernetes_calls;
 mod real;

@@ -97,8 +97,10 @@ fn datastore(inputs: &Inputs<'_>) -> Flags {
         ("etcd-cafile", format!("{ETCD}/ca.crt")),
         ("etcd-certfile", format!("{ETCD}/tls.crt")),
         ("etcd-keyfile", format!("{ETCD}/tls.key")),
-        // A tenant may not touch the shared key that compaction is agreed on; etcd compacts by itself.
-        ("etcd-compaction-interval", "0".to_owned()),
+        // A tenant's API server may read the shared key that compaction is agreed on, so that its watch cache knows what
+        // is too old to continue a list from, but the operator compacts for all. 0 would switch off the reading as
+        // well; a hundred years switch off the compaction only.
+        ("etcd-compaction-interval", "876000h".to_owned()),
         ("encryption-provider-config", format!("{PKI}/encryption.yaml")),
         ("encryption-provider-config-automatic-reload", "true".to_owned()),
     ]

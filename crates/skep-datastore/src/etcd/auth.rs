@@ -1,7 +1,7 @@
 //! Users and roles: switching authentication on, letting a tenant in, shutting it out.
 //!
-//! A tenant has a user and a role of its own name; the role allows reading and writing the keys under its prefix. The
-//! user has no password: only a client certificate with its name opens the door. Steady state changes nothing in etcd,
+//! A tenant has a user and a role of its own name; the role allows reading and writing the keys under its prefix, and
+//! reading how far history was dropped. The user has no password: only a client certificate with its name opens the door. Steady state changes nothing in etcd,
 //! because every change of users or roles makes etcd refuse the calls that cross it (their clients repeat them).
 
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use super::wire::{
     AuthStatus, Empty, GrantPermission, GrantRole, Named, Names, Permission, PermissionType,
     RevokePermission, RevokeRole, Role, UserAdd, UserOptions,
 };
-use super::{Connection, Failure, keys};
+use super::{Connection, Failure, compaction, keys};
 
 /// The operator's own user and role: etcd gives the role of this name every right.
 pub const ROOT: &str = "root";
@@ -61,19 +61,20 @@ impl Connection {
         Ok(())
     }
 
-    /// Makes sure that the tenant's user exists and may use the keys under its prefix and nothing else. Says whether
-    /// anything had to be changed.
+    /// Makes sure that the tenant's user exists, may use the keys under its prefix and read how far history was dropped,
+    /// and nothing else. Says whether anything had to be changed.
     ///
     /// # Errors
     /// etcd does not answer or refuses.
     pub async fn admit(&self, tenant: &TenantId) -> Result<bool, Failure> {
-        let (name, wanted) = (tenant.as_str(), permission(tenant));
+        let (name, wanted) = (tenant.as_str(), permissions(tenant));
         let (role, user) = tokio::join!(
             missing_is_none(self.call::<_, Role>(ROLE_GET, named(name))),
             missing_is_none(self.call::<_, Names>(USER_GET, named(name))),
         );
         let (role, user) = (role?, user?);
-        let right = role.as_ref().is_some_and(|r| r.permissions == [wanted.clone()]);
+        let present = role.as_ref().map_or(&[][..], |r| &r.permissions);
+        let right = present.len() == wanted.len() && wanted.iter().all(|p| present.contains(p));
         let granted = user.as_ref().is_some_and(|u| u.names == [name]);
         if right && granted {
             return Ok(false);
@@ -85,8 +86,8 @@ impl Connection {
         if role.is_none() {
             exists_is_fine(self.call(ROLE_ADD, named(name)).await)?;
         }
-        // Foreign permissions go before the user can use them; the wanted one comes before the user is let in.
-        for surplus in role.iter().flat_map(|r| &r.permissions).filter(|p| **p != wanted) {
+        // Foreign permissions go before the user can use them; the wanted ones come before the user is let in.
+        for surplus in present.iter().filter(|p| !wanted.contains(p)) {
             let revoke = RevokePermission {
                 role: name.to_owned(),
                 key: surplus.key.clone(),
@@ -94,8 +95,8 @@ impl Connection {
             };
             missing_is_fine(self.call(ROLE_REVOKE, revoke).await)?;
         }
-        if !right {
-            let grant = GrantPermission { role: name.to_owned(), permission: Some(wanted) };
+        for missing in wanted.iter().filter(|p| !present.contains(p)) {
+            let grant = GrantPermission { role: name.to_owned(), permission: Some(missing.clone()) };
             self.call::<_, Empty>(ROLE_GRANT, grant).await?;
         }
         if user.is_none() {
@@ -160,10 +161,17 @@ impl Connection {
     }
 }
 
-/// The one permission of a tenant's role.
-fn permission(tenant: &TenantId) -> Permission {
+/// The permissions of a tenant's role.
+fn permissions(tenant: &TenantId) -> [Permission; 2] {
     let (key, range_end) = keys::range(tenant);
-    Permission { kind: PermissionType::ReadWrite.into(), key, range_end }
+    [
+        Permission { kind: PermissionType::ReadWrite.into(), key, range_end },
+        Permission {
+            kind: PermissionType::Read.into(),
+            key: compaction::KEY.to_vec(),
+            range_end: Vec::new(),
+        },
+    ]
 }
 
 fn named(name: &str) -> Named {

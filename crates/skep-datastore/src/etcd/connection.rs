@@ -13,6 +13,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use tonic_prost::ProstCodec;
 
 use super::Failure;
+use super::compaction::Mark;
 
 /// Time to open a connection, handshake included.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -50,6 +51,8 @@ pub struct Connection {
     pub(crate) stage: super::stage::Stage,
     /// Held while users and roles are changed: etcd refuses calls that cross such a change, ours as well.
     pub(super) changes: Arc<Mutex<Door>>,
+    /// When history was last dropped; held while it is.
+    pub(super) mark: Arc<Mutex<Option<Mark>>>,
 }
 
 /// May new users come in?
@@ -94,12 +97,15 @@ impl Connection {
             #[cfg(test)]
             stage: super::stage::Stage::default(),
             changes: Arc::default(),
+            mark: Arc::default(),
         })
     }
 
-    /// Takes over what another connection to the same cluster knew: whether it is closed, and who is changing users.
+    /// Takes over what another connection to the same cluster knew: whether it is closed, who is changing users, and
+    /// when history was last dropped.
     pub fn succeed(&mut self, before: &Self) {
         self.changes = Arc::clone(&before.changes);
+        self.mark = Arc::clone(&before.mark);
     }
 
     /// Lets nobody in any more. When this returns, whoever was coming in is in.

@@ -17,6 +17,9 @@ pub enum Failure {
     /// Users or roles changed between the arrival of the call and its execution; it was not carried out.
     #[error("users and roles are being changed")]
     OldRevision,
+    /// History was dropped that far already.
+    #[error("its history was dropped already")]
+    Compacted,
     /// etcd understood and refused.
     #[error("{0}")]
     Refused(String),
@@ -33,6 +36,7 @@ impl Failure {
             | "etcdserver: role is not granted to the user"
             | "etcdserver: permission is not granted to the role" => Self::Missing,
             "etcdserver: revision of auth store is old" => Self::OldRevision,
+            "etcdserver: mvcc: required revision has been compacted" => Self::Compacted,
             text => match status.code() {
                 Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
                     Self::Unavailable(describe(status))

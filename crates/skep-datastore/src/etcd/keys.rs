@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use super::wire::{DeleteRange, Deleted, Range, Ranged};
 use super::{Connection, Failure};
 
-const RANGE: &str = "/etcdserverpb.KV/Range";
+pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
 const DELETE: &str = "/etcdserverpb.KV/DeleteRange";
 /// Keys deleted by one call. etcd applies a call as a whole while everybody else waits: a thousand keys take it a few
 /// milliseconds.

@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prost::Message;
 
-use super::Failure;
 use super::wire::{
-    AlarmAction, AlarmMember, AlarmRequest, AlarmType, Alarms, AuthStatus, DeleteRange, Deleted, Empty,
-    GrantPermission, GrantRole, KeyValue, Named, Names, Permission, Range, Ranged, RevokePermission,
-    RevokeRole, Role, Status, UserAdd,
+    AlarmAction, AlarmMember, AlarmRequest, AlarmType, Alarms, AuthStatus, Compact, DeleteRange, Deleted,
+    Empty, GrantPermission, GrantRole, Header, KeyValue, Named, Names, Permission, Range, Ranged,
+    RevokePermission, RevokeRole, Role, Status, Transacted, Transaction, UserAdd,
 };
+use super::{Failure, compaction};
 
 /// When a call fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +103,18 @@ pub(crate) struct Held {
     pub no_space: bool,
     /// It does not answer.
     pub away: bool,
+    pub history: History,
+}
+
+/// What an etcd in memory knows of revisions: of one key only, and of writes that a test counts for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct History {
+    /// The revision of the last write.
+    pub revision: i64,
+    /// The key that compaction is agreed on: the revision of its last write and its value.
+    pub mark: Option<(i64, String)>,
+    /// The revision up to which history was dropped.
+    pub compacted: i64,
 }
 
 /// An etcd in memory. Clones share everything.
@@ -158,6 +170,11 @@ impl Held {
                 Ok(Role { permissions: role.clone() }.encode_to_vec())
             }
             "KV/Range" => Ok(self.range(&decode(request)).encode_to_vec()),
+            "KV/Txn" => Ok(self.history.transact(&decode(request)).encode_to_vec()),
+            "KV/Compact" => {
+                self.history.compact(decode::<Compact>(request).revision)?;
+                Ok(Empty {}.encode_to_vec())
+            }
             "KV/DeleteRange" => Ok(self.delete(&decode(request)).encode_to_vec()),
             other => self.change(other, request).map(|()| Empty {}.encode_to_vec()),
         }
@@ -210,6 +227,7 @@ impl Held {
                 let role = self.roles.get_mut(&grant.role).ok_or(Failure::Missing)?;
                 role.retain(|p| (&p.key, &p.range_end) != (&wanted.key, &wanted.range_end));
                 role.push(wanted);
+                role.sort_by(|a, b| a.key.cmp(&b.key));
             }
             "Auth/RoleRevokePermission" => {
                 let revoke: RevokePermission = decode(request);
@@ -224,10 +242,14 @@ impl Held {
     }
 
     fn range(&self, range: &Range) -> Ranged {
+        if range.range_end.is_empty() {
+            return self.history.find(&range.key);
+        }
         let all: Vec<_> = self.keys.range(range.key.clone()..range.range_end.clone()).collect();
         let limit =
             if range.limit > 0 { usize::try_from(range.limit).unwrap_or(usize::MAX) } else { usize::MAX };
-        let kvs = all.iter().take(limit).map(|key| KeyValue { key: (*key).clone() }).collect();
+        let kvs =
+            all.iter().take(limit).map(|key| KeyValue { key: (*key).clone(), mod_revision: 0 }).collect();
         Ranged { kvs: if range.count_only { Vec::new() } else { kvs }, count: all.len() as i64 }
     }
 
@@ -243,5 +265,35 @@ impl Held {
         }
         let on = AlarmMember { member: 1, alarm: AlarmType::NoSpace.into() };
         Alarms { alarms: if self.no_space { vec![on] } else { Vec::new() } }
+    }
+}
+
+impl History {
+    fn find(&self, key: &[u8]) -> Ranged {
+        assert_eq!(key, compaction::KEY, "no other key is asked for alone");
+        let kvs =
+            self.mark.iter().map(|(revision, _)| KeyValue { key: key.to_vec(), mod_revision: *revision });
+        Ranged { kvs: kvs.collect(), count: self.mark.iter().len() as i64 }
+    }
+
+    fn transact(&mut self, request: &Transaction) -> Transacted {
+        let [compare] = request.compare.as_slice() else { panic!("one comparison: {request:?}") };
+        let there = self.mark.as_ref().map_or(0, |(revision, _)| *revision);
+        let succeeded = compare.mod_revision == Some(there);
+        if succeeded {
+            let put = request.success[0].put.as_ref().expect("a key to write");
+            self.revision += 1;
+            self.mark = Some((self.revision, String::from_utf8(put.value.clone()).expect("a number")));
+        }
+        Transacted { header: Some(Header { revision: self.revision }), succeeded }
+    }
+
+    fn compact(&mut self, revision: i64) -> Result<(), Failure> {
+        if revision <= self.compacted {
+            return Err(Failure::Compacted);
+        }
+        assert!(revision <= self.revision, "a revision of the future");
+        self.compacted = revision;
+        Ok(())
     }
 }

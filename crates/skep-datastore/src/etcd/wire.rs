@@ -38,6 +38,85 @@ pub struct Ranged {
 pub struct KeyValue {
     #[prost(bytes = "vec", tag = "1")]
     pub key: Vec<u8>,
+    #[prost(int64, tag = "3")]
+    pub mod_revision: i64,
+}
+
+/// `TxnRequest` with nothing to do when a comparison fails.
+#[derive(Clone, PartialEq, Message)]
+pub struct Transaction {
+    #[prost(message, repeated, tag = "1")]
+    pub compare: Vec<Compare>,
+    #[prost(message, repeated, tag = "2")]
+    pub success: Vec<Operation>,
+}
+
+/// `Compare`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Compare {
+    #[prost(enumeration = "CompareResult", tag = "1")]
+    pub result: i32,
+    #[prost(enumeration = "CompareTarget", tag = "2")]
+    pub target: i32,
+    #[prost(bytes = "vec", tag = "3")]
+    pub key: Vec<u8>,
+    /// Of a `oneof`: written even when it is 0.
+    #[prost(int64, optional, tag = "6")]
+    pub mod_revision: Option<i64>,
+}
+
+/// `Compare.CompareResult`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum CompareResult {
+    Equal = 0,
+}
+
+/// `Compare.CompareTarget`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum CompareTarget {
+    Version = 0,
+    Mod = 2,
+}
+
+/// `RequestOp`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Operation {
+    #[prost(message, optional, tag = "2")]
+    pub put: Option<Put>,
+}
+
+/// `PutRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Put {
+    #[prost(bytes = "vec", tag = "1")]
+    pub key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    pub value: Vec<u8>,
+}
+
+/// `TxnResponse`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Transacted {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<Header>,
+    #[prost(bool, tag = "2")]
+    pub succeeded: bool,
+}
+
+/// `ResponseHeader`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Header {
+    #[prost(int64, tag = "3")]
+    pub revision: i64,
+}
+
+/// `CompactionRequest`.
+#[derive(Clone, PartialEq, Message)]
+pub struct Compact {
+    #[prost(int64, tag = "1")]
+    pub revision: i64,
 }
 
 /// `DeleteRangeRequest`.

@@ -1,5 +1,7 @@
 //! Asking etcd itself, and switching its authentication on.
 
+use std::time::Duration;
+
 use skep_api::control_plane::DatastoreRef;
 use skep_kubeops::Key;
 
@@ -26,12 +28,28 @@ pub(crate) struct Answer {
     pub health: Health,
     /// Tenants with a user or a role.
     pub tenants: Vec<String>,
+    /// Time until history is to be dropped; `None` when it was not looked at.
+    pub history: Option<Duration>,
 }
 
 impl Store {
     /// Does it take reads and writes?
     pub(crate) fn is_serving(&self) -> bool {
-        matches!(self, Store::Answering(a) if a.health.has_leader && a.health.alarms.is_empty())
+        matches!(self, Store::Answering(answer) if answer.serves())
+    }
+
+    /// Time until history is to be dropped, if it was looked at.
+    pub(crate) fn history(&self) -> Option<Duration> {
+        match self {
+            Store::Answering(answer) => answer.history,
+            _ => None,
+        }
+    }
+}
+
+impl Answer {
+    fn serves(&self) -> bool {
+        self.health.has_leader && self.health.alarms.is_empty()
     }
 }
 
@@ -79,13 +97,18 @@ async fn up(opened: &Opened) -> Result<Answer, Failure> {
     if health.alarms.contains(&Alarm::NoSpace) && has_room(&health) {
         opened.connection.clear_space_alarm().await?;
     }
-    look(opened).await
+    let mut answer = look(opened).await?;
+    // With an alarm on, etcd takes no writes, and so no history grows.
+    if answer.serves() {
+        answer.history = Some(opened.connection.drop_history().await?);
+    }
+    Ok(answer)
 }
 
 async fn look(opened: &Opened) -> Result<Answer, Failure> {
     let health = opened.connection.health().await?;
     let tenants = opened.connection.tenants().await?.into_iter().collect();
-    Ok(Answer { health, tenants })
+    Ok(Answer { health, tenants, history: None })
 }
 
 /// Is there room again, as after the quota was raised? A tenth must be free, or the alarm comes back at once.

@@ -83,7 +83,7 @@ pub(crate) fn of(
     if let Some(wanted) = pass.wanted {
         status.endpoints = wanted.endpoints();
     }
-    if let Store::Answering(Answer { health, tenants }) = pass.store {
+    if let Store::Answering(Answer { health, tenants, .. }) = pass.store {
         status.version = Some(health.version.clone());
         status.tenants = i32::try_from(tenants.len()).ok();
         let moved = status.database_bytes.is_none_or(|was| (was - health.size).abs() >= NOTABLE_BYTES);

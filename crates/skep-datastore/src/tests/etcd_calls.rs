@@ -13,6 +13,7 @@ use skep_testkit::FakeApiServer;
 
 use crate::datastores::Material;
 use crate::etcd::stage::{FakeEtcd, Held, Moment, Stage};
+use crate::etcd::wire::PermissionType;
 use crate::etcd::{Connection, Credentials};
 use crate::{Datastores, Error, EtcdTenants, Removal, TenantStore};
 
@@ -26,7 +27,7 @@ fn tenant(name: &str) -> TenantId {
     name.parse().unwrap()
 }
 
-fn material() -> Material {
+pub(super) fn material() -> Material {
     let authority = Authority::generate("ca", 10 * YEAR, Timestamp::now()).unwrap();
     Material {
         uid: "uid".into(),
@@ -45,7 +46,7 @@ fn store(etcd: &FakeEtcd, material: &Material) -> (EtcdTenants, Stage) {
     (EtcdTenants::new(datastores), stage)
 }
 
-fn connection(etcd: &FakeEtcd, material: &Material) -> Connection {
+pub(super) fn connection(etcd: &FakeEtcd, material: &Material) -> Connection {
     let credentials =
         Credentials { server_ca_pem: material.server_ca_pem.clone(), client: material.root.clone() };
     let mut connection = Connection::new(&material.endpoints, &credentials).unwrap();
@@ -132,9 +133,13 @@ async fn repairing_a_tenant() {
     ensure(store(&etcd, &material()).0).await.unwrap();
     let held = held(&etcd);
     assert_eq!(held.users["demo-1"], BTreeSet::from(["demo-1".to_owned()]), "its own role only");
-    assert_eq!(held.roles["demo-1"].len(), 1);
-    assert_eq!(held.roles["demo-1"][0].key, b"/skep/demo-1/");
-    assert_eq!(held.roles["demo-1"][0].range_end, b"/skep/demo-10");
+    let [own_keys, history] = held.roles["demo-1"].as_slice() else { panic!("{:?}", held.roles["demo-1"]) };
+    assert_eq!((own_keys.kind(), history.kind()), (PermissionType::ReadWrite, PermissionType::Read));
+    assert_eq!(
+        (own_keys.key.as_slice(), own_keys.range_end.as_slice()),
+        (&b"/skep/demo-1/"[..], &b"/skep/demo-10"[..])
+    );
+    assert_eq!((history.key.as_slice(), history.range_end.as_slice()), (&b"compact_rev_key"[..], &b""[..]));
 }
 
 #[tokio::test]
@@ -209,6 +214,30 @@ async fn nobody_comes_into_a_datastore_that_is_being_deleted() {
     next.succeed(&root);
     assert!(next.admit(&tenant("demo-1")).await.is_err(), "also over a new connection");
     assert!(!held(&etcd).users.contains_key("demo-1"));
+}
+
+/// A tenant that was let in before there was anything to read of history.
+#[tokio::test]
+async fn a_missing_permission_is_added() {
+    let admitted = |etcd: &FakeEtcd| {
+        etcd.with(|held| {
+            held.users.insert("demo-1".into(), BTreeSet::from(["demo-1".to_owned()]));
+            let mut role = held.roles["neighbour-1"].clone();
+            role.truncate(1);
+            role[0].key = b"/skep/demo-1/".to_vec();
+            role[0].range_end = b"/skep/demo-10".to_vec();
+            held.roles.insert("demo-1".into(), role);
+        });
+    };
+    every_call_fails(admitted, ensure).await;
+    let etcd = inhabited(&material()).await;
+    admitted(&etcd);
+    let (store, stage) = store(&etcd, &material());
+    stage.fail(None);
+    ensure(store).await.unwrap();
+    assert_eq!(held(&etcd).roles["demo-1"].len(), 2);
+    let changes = stage.calls().iter().filter(|call| !call.ends_with("Get")).count();
+    assert_eq!(changes, 1, "{:?}", stage.calls());
 }
 
 #[tokio::test]
@@ -290,7 +319,7 @@ proptest! {
                 let prefix = format!("/skep/{name}/").into_bytes();
                 if *wanted {
                     assert_eq!(user, Some(&BTreeSet::from([(*name).to_owned()])));
-                    assert_eq!(role.map(|r| (r.len(), r[0].key.clone())), Some((1, prefix)));
+                    assert_eq!(role.map(|r| (r.len(), r[0].key.clone())), Some((2, prefix)));
                 } else {
                     assert_eq!((user, role), (None, None));
                     assert!(!held.keys.iter().any(|key| key.starts_with(&prefix)));

@@ -28,7 +28,7 @@ fn set(ready: i32, updated: i32) -> Observation {
 fn answer(alarms: Vec<Alarm>, has_leader: bool) -> Store {
     let health =
         Health { version: "v3.7.3".into(), size: 20_480, in_use: 16_384, quota: 8 << 30, has_leader, alarms };
-    Store::Answering(Answer { health, tenants: vec!["a".into(), "b".into()] })
+    Store::Answering(Answer { health, tenants: vec!["a".into(), "b".into()], history: None })
 }
 
 /// The conditions in a line each, and the rest.

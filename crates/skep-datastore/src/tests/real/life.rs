@@ -60,6 +60,33 @@ async fn etcd_away_and_back_with_all_data() {
     assert!(tenant.run("get /skep/demo-1/key").await.text.contains("value"));
 }
 
+#[tokio::test]
+async fn history_is_dropped_and_tenants_are_told() {
+    let cell = Cell::serving().await;
+    let tenant = Ctl::tenant(&cell, "demo-1").await;
+    let told = async || {
+        let said = tenant.run("get compact_rev_key --print-value-only").await;
+        said.text.trim().parse::<i64>().ok()
+    };
+    assert_eq!(eventually("a first mark", &told).await, 0, "nothing was dropped yet");
+    for value in ["old", "new"] {
+        assert!(tenant.run(&format!("put /skep/demo-1/key {value}")).await.ok);
+    }
+    let opened = cell.datastores.get(&cell.reference()).await.unwrap();
+    let mut dropped = 0;
+    for _ in 0..2 {
+        opened.connection.an_interval_passes().await;
+        opened.connection.drop_history().await.unwrap();
+        let now = told().await.unwrap();
+        assert!(now > dropped, "{now} after {dropped}");
+        dropped = now;
+    }
+    let at = async |revision| tenant.run(&format!("get --rev={revision} /skep/demo-1/key")).await;
+    let gone = at(dropped - 1).await;
+    assert!(gone.text.contains("required revision has been compacted"), "{gone:?}");
+    assert!(at(dropped).await.text.contains("new"));
+}
+
 /// Somebody deletes the authorities: everything is issued anew, etcd is told by a restart, tenants by their next pass.
 #[tokio::test]
 async fn lost_authorities_are_replaced() {

@@ -58,7 +58,7 @@ async fn the_etcd_in_memory_behaves_like_the_real_one() {
     let mut fake = real.clone();
     fake.stage = Stage::with(&memory);
     fake.enable_auth().await.unwrap();
-    let tenants: Vec<TenantId> = (0..14).map(|i| format!("demo-{i}").parse().unwrap()).collect();
+    let tenants: Vec<TenantId> = (0..16).map(|i| format!("demo-{i}").parse().unwrap()).collect();
     for (index, tenant) in tenants.iter().enumerate() {
         let fail = (index / 2 + 1, if index % 2 == 0 { Moment::Before } else { Moment::After });
         assert_eq!(run(real, tenant, fail).await, run(&fake, tenant, fail).await, "{fail:?}");
