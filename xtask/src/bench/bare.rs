@@ -1,5 +1,5 @@
 //! The yardstick: kube-apiserver, kube-controller-manager and kube-scheduler started by hand on a fresh prefix of an
-//! etcd that already runs: the controllers when the API server serves, no leader election (one copy each, as ours), an
+//! etcd that already runs: the controllers when the API server is healthy, no leader election (one copy each, as ours), an
 //! administrator's token instead of client certificates, the serving certificate made before the clock starts.
 
 use std::{
@@ -11,18 +11,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use k8s_openapi::{
-    ByteString,
-    api::core::v1::{Namespace, ServiceAccount},
-};
-use kube::Api;
+use futures::future::try_join_all;
+use k8s_openapi::{ByteString, api::core::v1::ServiceAccount};
+use kube::{Api, runtime::wait::await_condition};
 use skep_engine::Artifact;
 use skep_kubeops::client::ClientConfig;
 
 use crate::processes;
 
 /// How long anything may take before the bench gives up.
-pub const LIMIT: Duration = Duration::from_secs(120);
+pub const LIMIT: Duration = Duration::from_secs(240);
 /// Pause between two looks: small against what is measured, large against what a look costs.
 pub const LOOK: Duration = Duration::from_millis(20);
 
@@ -98,22 +96,50 @@ pub async fn etcd(etcd: &Artifact, dir: &Path) -> anyhow::Result<Etcd> {
     Ok(Etcd { url, programs })
 }
 
-/// Starts one control plane on the prefix `/<name>` and waits for its default ServiceAccount.
+/// What several bare starts at once took.
+pub struct Starts {
+    /// Spawn → default ServiceAccount readable, of each.
+    pub walls: Vec<Duration>,
+    /// CPU time of all programs, etcd included, until the last was there: who is there runs on, as it would.
+    pub cpu: Duration,
+}
+
+/// Starts one control plane, and stops it when it is there.
 pub async fn start(kube: &Artifact, etcd: &Etcd, dir: &Path, name: &str) -> anyhow::Result<Start> {
+    let etcd_before = etcd.cpu();
+    let (wall, programs) = run(kube, etcd, dir, name).await?;
+    let cpu = programs.cpu() + etcd.cpu().saturating_sub(etcd_before);
+    Ok(Start { wall, cpu, pss: programs.read().filter_map(|process| process.pss()).sum() })
+}
+
+/// Starts `count` control planes at once, and stops them when all are there.
+pub async fn starts(kube: &Artifact, etcd: &Etcd, dir: &Path, count: usize) -> anyhow::Result<Starts> {
+    let etcd_before = etcd.cpu();
+    let names: Vec<String> = (0..count).map(|n| format!("bare-many-{n}")).collect();
+    let running = try_join_all(names.iter().map(|name| run(kube, etcd, dir, name))).await?;
+    let cpu: Duration = running.iter().map(|(_, programs)| programs.cpu()).sum();
+    Ok(Starts {
+        walls: running.iter().map(|(wall, _)| *wall).collect(),
+        cpu: cpu + etcd.cpu().saturating_sub(etcd_before),
+    })
+}
+
+/// Starts one control plane on the prefix `/<name>` and waits for its default ServiceAccount.
+async fn run(kube: &Artifact, etcd: &Etcd, dir: &Path, name: &str) -> anyhow::Result<(Duration, Programs)> {
     let dir = dir.join(name);
     fs::create_dir_all(&dir)?;
     let ports = [free_port()?, free_port()?, free_port()?];
     let server = format!("https://127.0.0.1:{}", ports[0]);
     let files = Files::write(&dir, &server)?;
 
-    let (begun, etcd_before) = (Instant::now(), etcd.cpu());
+    let begun = Instant::now();
     let mut programs = Programs(Vec::new());
     programs.0.push(spawn(kube, "kube-apiserver", &dir, &files.api_server(&etcd.url, name, ports[0]))?);
     let client = ClientConfig::from_yaml(&fs::read_to_string(&files.kubeconfig)?)
         .await?
         .retries(0)
         .build("skep-bench")?;
-    serving(&client).await?;
+    healthy(&client).await?;
     let kubeconfig = format!("--kubeconfig={}", files.kubeconfig.display());
     let controllers = [
         kubeconfig.clone(),
@@ -136,33 +162,42 @@ pub async fn start(kube: &Artifact, etcd: &Etcd, dir: &Path, name: &str) -> anyh
     programs.0.push(spawn(kube, "kube-scheduler", &dir, &scheduler)?);
 
     default_service_account(client).await.with_context(|| format!("bare start {name}"))?;
-    let wall = begun.elapsed();
-    let cpu = programs.cpu() + etcd.cpu().saturating_sub(etcd_before);
-    Ok(Start { wall, cpu, pss: programs.read().filter_map(|process| process.pss()).sum() })
+    Ok((begun.elapsed(), programs))
 }
 
-/// Waits until an API server lets its namespaces be read.
-async fn serving(client: &kube::Client) -> anyhow::Result<()> {
-    let namespaces: Api<Namespace> = Api::all(client.clone());
-    let until = Instant::now() + LIMIT;
-    while namespaces.get("default").await.is_err() {
-        anyhow::ensure!(Instant::now() < until, "the API server does not serve in time");
-        tokio::time::sleep(LOOK).await;
-    }
-    Ok(())
-}
-
-/// Waits until the default ServiceAccount of a cluster can be read.
-pub async fn default_service_account(client: kube::Client) -> anyhow::Result<()> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client, "default");
+/// Waits until an API server says that it is healthy: kube-controller-manager asks the same, gives up after ten
+/// seconds and ends.
+async fn healthy(client: &kube::Client) -> anyhow::Result<()> {
     let until = Instant::now() + LIMIT;
     loop {
-        match accounts.get("default").await {
-            Ok(_) => return Ok(()),
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                anyhow::ensure!(Instant::now() < until, "no default ServiceAccount in time: {error:#}")
-            }
+        let ask = http::Request::get("/healthz").body(Vec::new())?;
+        if client.request_text(ask).await.is_ok() {
+            return Ok(());
+        }
+        anyhow::ensure!(Instant::now() < until, "the API server is not healthy in time");
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Waits until the default ServiceAccount of a cluster can be read: as an event, because twenty clients that ask again
+/// and again would take a core for themselves.
+pub async fn default_service_account(client: kube::Client) -> anyhow::Result<()> {
+    appears(&Api::<ServiceAccount>::namespaced(client, "default"), "default", |_| true).await.map(drop)
+}
+
+/// Waits until an object is there and as `wanted`. A watch that cannot be opened yet is tried again.
+pub async fn appears<K>(api: &Api<K>, name: &str, wanted: impl Fn(&K) -> bool) -> anyhow::Result<K>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + 'static,
+{
+    let until = tokio::time::Instant::now() + LIMIT;
+    loop {
+        let there = await_condition(api.clone(), name, |found: Option<&K>| found.is_some_and(&wanted));
+        match tokio::time::timeout_at(until, there).await {
+            Ok(Ok(Some(found))) => return Ok(found),
+            // Refused or broken off: the server is not there yet.
+            Ok(_) => {}
+            Err(_) => anyhow::bail!("{name} is not there in time"),
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 pub struct Spread {
     /// Smallest.
     pub min: f64,
-    /// Middle one; of an even number the upper.
+    /// Middle one; of an even number the mean of the two.
     pub median: f64,
     /// Largest.
     pub max: f64,
@@ -22,7 +22,8 @@ impl Spread {
         let mut sorted: Vec<f64> = figures.into_iter().collect();
         sorted.sort_by(f64::total_cmp);
         let at = |index: usize| sorted.get(index).copied().unwrap_or_default();
-        Self { min: at(0), median: at(sorted.len() / 2), max: at(sorted.len().saturating_sub(1)) }
+        let last = sorted.len().saturating_sub(1);
+        Self { min: at(0), median: f64::midpoint(at(last / 2), at(last.div_ceil(2))), max: at(last) }
     }
 
     /// Of durations, in seconds.
