@@ -4,7 +4,9 @@
 
 demo: ## One command: a hub, a tenant cluster, upstream's own tests against it
 	@scripts/prerequisites
-	@cargo build --release --package skep --package xtask
+	@scripts/compile-ahead & ahead=$$!; \
+	  cargo build --release --package skep --package xtask || { kill $$ahead; exit 1; }; \
+	  wait $$ahead
 	@target/release/xtask demo
 
 test: ## Everything that must hold before a change lands
