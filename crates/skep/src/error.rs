@@ -109,6 +109,20 @@ impl From<skep_engine::Error> for Error {
     }
 }
 
+impl From<skep_gateway::GatewayError> for Error {
+    fn from(error: skep_gateway::GatewayError) -> Self {
+        let code = error.code();
+        let exit = match error {
+            skep_gateway::GatewayError::Config { .. } => Exit::Usage,
+            _ => Exit::Failure,
+        };
+        // In a log the text stands alone, so it begins with its code and ends with the page; here both are said anyway.
+        let text = error.to_string();
+        let text = text.trim_start_matches(&format!("{code}: "));
+        Self::new(code, exit, text.trim_end_matches(&format!(" ({})", code.page())))
+    }
+}
+
 impl From<skep_kubeops::client::ClientError> for Error {
     fn from(error: skep_kubeops::client::ClientError) -> Self {
         Self::new(code::UNREACHABLE, Exit::NotRunning, error)
@@ -147,6 +161,16 @@ mod tests {
         error[SKEP-3001]: cluster "web" not found in project "default"
           help: see what there is with `skep get clusters -A`
           page: docs/errors/SKEP-3001.md
+        "###);
+    }
+
+    #[test]
+    fn code_and_page_are_said_once() {
+        let error =
+            skep_gateway::GatewayError::Config { field: "connections", why: "must be at least 1".into() };
+        insta::assert_snapshot!(Error::from(error).render(style::Style::Plain), @r###"
+        error[SKEP-6002]: gateway setting connections must be at least 1
+          page: docs/errors/SKEP-6002.md
         "###);
     }
 }

@@ -101,8 +101,8 @@ pub fn gateway(global: &Global, args: &cli::gateway::Gateway) -> Result<()> {
             None => skep_gateway::Config::default(),
         };
         let figures = gateway::figures(&frame.metrics);
-        let bound = gateway::bind(args.over(config), &figures).map_err(failed)?;
-        gateway::run(bound, frame.client, frame.stop).await.map_err(failed)
+        let bound = gateway::bind(args.over(config), &figures)?;
+        Ok(gateway::run(bound, frame.client, frame.stop).await?)
     })
 }
 
