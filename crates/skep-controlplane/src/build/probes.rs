@@ -16,14 +16,15 @@ pub(super) struct Probes {
 }
 
 /// kube-apiserver. The startup probe asks `/readyz`, because a kubelet asks for readiness at once when the startup probe
-/// has succeeded and then only after a period. Liveness leaves etcd out: a restart of all API servers does not bring etcd
+/// has succeeded and then only after a period. Readiness may be rare: an API server that stops says so by its pod's
+/// deletion, one that ends is seen at once, and when etcd is away no other copy is better. Liveness leaves etcd out: a restart of all API servers does not bring etcd
 /// back, it only adds their start to its load.
 pub(super) fn api_server() -> Probes {
     Probes {
         startup: startup("/readyz", 6443),
         readiness: Some(Probe {
-            period_seconds: Some(5),
-            failure_threshold: Some(3),
+            period_seconds: Some(10),
+            failure_threshold: Some(2),
             ..get("/readyz", 6443)
         }),
         liveness: liveness("/livez?exclude=etcd", 6443),
@@ -39,10 +40,10 @@ fn startup(path: &str, port: i32) -> Probe {
     Probe { period_seconds: Some(1), failure_threshold: Some(START), ..get(path, port) }
 }
 
-/// As patient as upstream's own manifests (eight times ten seconds), with a third of the questions: each is a TLS handshake
-/// for both sides, times all programs of all tenants, and a program that ends is seen without one.
+/// As patient as upstream's own manifests (eight times ten seconds), with a quarter of the questions: each is a TLS
+/// handshake for both sides, times all programs of all tenants, and a program that ends is seen without one.
 fn liveness(path: &str, port: i32) -> Probe {
-    Probe { period_seconds: Some(30), failure_threshold: Some(3), ..get(path, port) }
+    Probe { period_seconds: Some(45), failure_threshold: Some(2), ..get(path, port) }
 }
 
 fn get(path: &str, port: i32) -> Probe {

@@ -1,5 +1,6 @@
-//! TLS for probes: no verification (a probe asks whether the server answers, not who it is), and one remembered
-//! session per probe, so that a try costs the server no signature.
+//! TLS for probes: no verification (a probe asks whether the server answers, not who it is), one remembered session per
+//! probe, so that a try costs the server no signature, and no key exchange against quantum computers, the dearest part
+//! of a handshake: there is no secret in a probe.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
@@ -7,14 +8,18 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{self, kx_group};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, NamedGroup, SignatureScheme};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-static PROVIDER: LazyLock<Arc<CryptoProvider>> =
-    LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+    let all = aws_lc_rs::default_provider();
+    let kx_groups = vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
+    Arc::new(CryptoProvider { kx_groups, ..all })
+});
 static ANYBODY: LazyLock<Arc<Anybody>> = LazyLock::new(|| Arc::new(Anybody));
 
 /// A client with the memory of one session.
