@@ -9,10 +9,10 @@ use crate::{
     exit::Exit,
 };
 
-/// Settings of the C library's allocator, read once when a program starts: two arenas instead of eight per processor,
-/// and memory is given back early.
+/// Settings of the C library's allocator, read once when a program starts: one arena instead of eight per processor (what
+/// is free in one cannot be used by another), and memory is given back early.
 pub const ALLOCATOR: [(&str, &str); 3] =
-    [("MALLOC_ARENA_MAX", "2"), ("MALLOC_TRIM_THRESHOLD_", "131072"), ("MALLOC_MMAP_THRESHOLD_", "131072")];
+    [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "131072"), ("MALLOC_MMAP_THRESHOLD_", "65536")];
 /// Threads for file operations; each keeps a stack and caches of its own.
 const BLOCKING_THREADS: usize = 8;
 /// For calls that still run when a command ends.
