@@ -1,5 +1,11 @@
 //! The client factory: where a client comes from, and the limits every client has.
 //!
+//! A client has one HTTP/2 connection, as client-go's have: over HTTP/1.1 each watch and each call of a burst would keep a
+//! connection of its own, with tens of KiB on either side and a TLS handshake before it. kube-apiserver takes 100 streams
+//! at once over a connection (more wait for their turn), so watches of one program must stay far below that; ours are
+//! a few for each kind of object. What needs a connection to be taken over (exec, attach, port-forward) is not for these
+//! clients.
+//!
 //! Guarantees: no call waits for ever. Connections have a connect timeout,
 //! requests a deadline (watches and other long streams excepted: the watcher
 //! has its own idle timeout), and retries are few and short instead of kube's
@@ -10,6 +16,7 @@ use std::{path::Path, time::Duration};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header::USER_AGENT};
 use http_body_util::combinators::UnsyncBoxBody;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::connect::HttpConnector,
     rt::{TokioExecutor, TokioTimer},
@@ -19,6 +26,7 @@ use kube::{
     client::{Body, ConfigExt, retry::RetryPolicy},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use rustls::pki_types::ServerName;
 use tower::{BoxError, Layer, Service, ServiceBuilder, retry::RetryLayer, util::BoxCloneService};
 
 mod deadline;
@@ -34,11 +42,19 @@ const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 3;
-/// Connections kept for reuse: enough for a burst of reconciles, few enough to forget.
+/// A connection that nobody used for longer is closed. Longer than a watch lasts, or there would soon be two: one with
+/// the watches, one with the calls after a pause.
+const POOL_IDLE: Duration = Duration::from_secs(300);
+/// Connections kept for reuse where a server speaks HTTP/1.1 only.
 const POOL_SIZE: usize = 16;
-/// Longer than the shortest period at which we ask regularly (a node's heartbeat, ten seconds). Not much longer: an idle
-/// connection keeps some 30 KiB, and a burst of work leaves dozens.
-const POOL_IDLE: Duration = Duration::from_secs(15);
+/// A connection over which nothing has come for this long is asked for a sign of life, and given up when there is none
+/// (client-go: `HTTP2_READ_IDLE_TIMEOUT_SECONDS` and `HTTP2_PING_TIMEOUT_SECONDS`).
+const PING_AFTER: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(15);
+/// Bytes that may be on their way over a connection and over one stream of it: one watch that is not read must not stop
+/// the others.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+const STREAM_WINDOW: u32 = 1 << 20;
 
 /// Why a client could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +82,14 @@ pub enum ClientError {
         /// What is wrong.
         #[source]
         source: Box<kube::Error>,
+    },
+    /// The name to check the server's certificate against is no name.
+    #[error("cannot build a client for {server}: {name:?} is no server name")]
+    ServerName {
+        /// The API server's address.
+        server: String,
+        /// What was given as its name.
+        name: String,
     },
     /// A user agent must be printable ASCII.
     #[error("{0:?} cannot be a user agent")]
@@ -199,12 +223,24 @@ impl ClientConfig {
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let https = self.config.rustls_https_connector_with_connector(http).map_err(wrong)?;
+        let tls = self.config.rustls_client_config().map_err(wrong)?;
+        let mut https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        if let Some(name) = &self.config.tls_server_name {
+            let name = ServerName::try_from(name.clone())
+                .map_err(|_| ClientError::ServerName { server: server.clone(), name: name.clone() })?;
+            https = https.with_server_name_resolver(FixedServerNameResolver::new(name));
+        }
         let transport = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)
             .pool_max_idle_per_host(POOL_SIZE)
-            .build(https);
+            .http2_keep_alive_interval(PING_AFTER)
+            .http2_keep_alive_timeout(PING_TIMEOUT)
+            .http2_keep_alive_while_idle(true)
+            .http2_initial_connection_window_size(CONNECTION_WINDOW)
+            .http2_initial_stream_window_size(STREAM_WINDOW)
+            .build(https.enable_all_versions().wrap_connector(http));
 
         let retry = RetryPolicy::new(RETRY_FIRST, RETRY_LONGEST, self.retries, true).unwrap_or_default();
         let stack = ServiceBuilder::new()
