@@ -4,7 +4,10 @@
 
 use std::{
     net::Ipv4Addr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,8 +17,12 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures::{StreamExt, future::try_join_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
-use kube::{Api, api::PostParams};
+use kube::{
+    Api,
+    api::{PostParams, WatchParams},
+};
 use skep_kubeops::{Classify, ClientConfig, ErrorClass};
 use skep_testkit::ApiServer;
 use tokio::net::TcpListener;
@@ -122,4 +129,46 @@ async fn unusable_kubeconfigs_are_named() {
     assert!(error.contains(&missing.display().to_string()), "{error}");
     let error = ClientConfig::from_yaml("clusters: 7").await.unwrap_err().to_string();
     assert!(error.starts_with("cannot use the kubeconfig given as text"), "{error}");
+}
+
+/// A door before a server that counts who comes through it.
+async fn counted(server: std::net::SocketAddr) -> (Arc<AtomicUsize>, std::net::SocketAddr) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let (count, address) = (Arc::<AtomicUsize>::default(), listener.local_addr().unwrap());
+    let counter = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut inside, _)) = listener.accept().await {
+            counter.fetch_add(1, Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut outside = tokio::net::TcpStream::connect(server).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut inside, &mut outside).await;
+            });
+        }
+    });
+    (count, address)
+}
+
+/// More calls than an API server takes at once over a connection, beside watches that stay open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_carries_watches_and_a_burst() {
+    let mut config = ApiServer::shared().await.unwrap().config().await.unwrap();
+    let url = &config.cluster_url;
+    let host = url.host().unwrap().to_owned();
+    let server = format!("{host}:{}", url.port_u16().unwrap()).parse().unwrap();
+    let (connections, door) = counted(server).await;
+    config.cluster_url = format!("https://{door}").parse().unwrap();
+    config.tls_server_name = Some(host);
+    let namespaces: Api<Namespace> =
+        Api::all(ClientConfig::from_config(config).retries(0).build("skep-test").unwrap());
+    namespaces.get("default").await.unwrap();
+    let mut watches = Vec::new();
+    for _ in 0..40 {
+        watches.push(namespaces.watch(&WatchParams::default(), "0").await.unwrap());
+    }
+    let calls = (0..300).map(|_| namespaces.get("default"));
+    try_join_all(calls).await.unwrap();
+    for watch in watches {
+        assert!(Box::pin(watch).next().await.unwrap().is_ok(), "every watch is alive");
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }

@@ -8,13 +8,13 @@ use std::{
 use anyhow::Context as _;
 use futures::future::try_join_all;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, api::PostParams};
+use kube::{Api, api::PostParams, runtime::wait::delete::delete_and_finalize};
 use skep_api::Cluster;
 use skep_engine::{Artifact, ETCD, Engine, KUBERNETES};
 use skep_kubeops::client::ClientConfig;
 
 use super::{
-    bare::{self, LIMIT, LOOK},
+    bare::{self, LIMIT},
     report::{Goal, Report, Spread},
 };
 use crate::{installation::Installation, processes};
@@ -177,12 +177,9 @@ async fn create(hub: &kube::Client, name: &str) -> anyhow::Result<Duration> {
 
 async fn delete(hub: &kube::Client, name: &str) -> anyhow::Result<()> {
     let clusters: Api<Cluster> = Api::namespaced(hub.clone(), "default");
-    clusters.delete(name, &Default::default()).await?;
-    let until = Instant::now() + LIMIT;
-    while clusters.get_opt(name).await?.is_some() {
-        anyhow::ensure!(Instant::now() < until, "cluster {name} was not deleted in time");
-        tokio::time::sleep(LOOK).await;
-    }
+    tokio::time::timeout(LIMIT, delete_and_finalize(clusters, name, &Default::default()))
+        .await
+        .with_context(|| format!("cluster {name} was not deleted in time"))??;
     Ok(())
 }
 

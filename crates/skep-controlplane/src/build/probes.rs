@@ -17,8 +17,8 @@ pub(super) struct Probes {
 
 /// kube-apiserver. The startup probe asks `/readyz`, because a kubelet asks for readiness at once when the startup probe
 /// has succeeded and then only after a period. Readiness may be rare: an API server that stops says so by its pod's
-/// deletion, one that ends is seen at once, and when etcd is away no other copy is better. Liveness leaves etcd out: a restart of all API servers does not bring etcd
-/// back, it only adds their start to its load.
+/// deletion, one that ends is seen at once, and when etcd is away no other copy is better. Liveness leaves etcd out: a
+/// restart of all API servers does not bring etcd back, it only adds their start to its load.
 pub(super) fn api_server() -> Probes {
     Probes {
         startup: startup("/readyz", 6443),

@@ -1,8 +1,9 @@
 //! Users and roles: switching authentication on, letting a tenant in, shutting it out.
 //!
 //! A tenant has a user and a role of its own name; the role allows reading and writing the keys under its prefix, and
-//! reading how far history was dropped. The user has no password: only a client certificate with its name opens the door. Steady state changes nothing in etcd,
-//! because every change of users or roles makes etcd refuse the calls that cross it (their clients repeat them).
+//! reading how far history was dropped. The user has no password: only a client certificate with its name opens the door.
+//! Steady state changes nothing in etcd, because every change of users or roles makes etcd refuse the calls that cross it
+//! (their clients repeat them).
 
 use std::collections::BTreeSet;
 
