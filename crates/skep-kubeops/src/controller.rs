@@ -1,8 +1,8 @@
 //! The controller runner: watches in, reconciles out.
 //!
 //! Guarantees: a reconcile starts the moment an event arrives (no debounce, no
-//! start-up jitter) unless the object is running already or all slots are
-//! taken; the same object never runs twice at once; every reconcile has a
+//! start-up jitter) unless the object is running or was a moment ago, or all
+//! slots are taken; the same object never runs twice at once; every reconcile has a
 //! deadline; failures back off per object; a panic is a failure of that object
 //! only; nothing polls, and an idle object costs a map entry, not a task.
 
@@ -27,6 +27,9 @@ pub use trigger::Trigger;
 
 /// Reconciles at once, if not set.
 const CONCURRENCY: usize = 16;
+/// Pause between two reconciles of one object. Children come up in a run of small changes (a pod's start alone writes its
+/// status five times), and a reconcile that reads them all is worth more when it sees several.
+const REST: Duration = Duration::from_millis(100);
 /// Deadline of one reconcile, if not set.
 const DEADLINE: Duration = Duration::from_secs(60);
 /// Pause until an object is looked at although nothing happened, if not set.

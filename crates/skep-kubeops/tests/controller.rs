@@ -39,6 +39,23 @@ async fn an_object_never_runs_twice_at_once_and_misses_no_change() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_happens_soon_after_a_reconcile_is_gathered() {
+    let mut rig = Rig::start(|controller| controller).await;
+    rig.apply(&config("a", "1")).await;
+    rig.started().await;
+    rig.finish("a", Answer::Done);
+    let ended = tokio::time::Instant::now();
+    for change in 2..6 {
+        rig.apply(&config("a", &change.to_string())).await;
+    }
+    assert_eq!(rig.started().await, "a");
+    let rest = ended.elapsed();
+    assert!(rest > Duration::ZERO && rest < SECOND, "{rest:?}");
+    rig.finish("a", Answer::Done);
+    rig.quiet(60 * SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn objects_run_side_by_side_up_to_the_limit() {
     let mut rig = Rig::start(|controller| controller.concurrency(2)).await;
     for name in ["a", "b", "c"] {

@@ -1,13 +1,14 @@
 //! Which object is reconciled next: pure bookkeeping over given instants.
 //!
 //! Guarantees: a key is never handed out twice at once; a key added while it
-//! runs is handed out once more; a key due later is handed out once, at its
-//! time or when it is added, whichever comes first; keys are handed out in the
-//! order they became ready.
+//! runs, or in the rest after that, is handed out once more when the rest is
+//! over; a key due later is handed out once, at its time or when it is added,
+//! whichever comes first; keys are handed out in the order they became ready.
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     hash::Hash,
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -27,6 +28,8 @@ enum State {
 struct Entry {
     state: State,
     due: Option<Instant>,
+    /// What is added before this instant waits for it.
+    rests: Option<Instant>,
 }
 
 /// The work queue of one controller.
@@ -35,15 +38,28 @@ pub(super) struct Queue<T> {
     entries: HashMap<T, Entry>,
     ready: VecDeque<T>,
     due: BTreeSet<(Instant, T)>,
+    rest: Duration,
 }
 
 impl<T: Clone + Eq + Hash + Ord> Queue<T> {
-    pub(super) fn new() -> Self {
-        Self { entries: HashMap::new(), ready: VecDeque::new(), due: BTreeSet::new() }
+    /// A queue whose keys rest that long after each run, so that what happens to one meanwhile is seen by one run.
+    pub(super) fn new(rest: Duration) -> Self {
+        Self { entries: HashMap::new(), ready: VecDeque::new(), due: BTreeSet::new(), rest }
     }
 
-    /// Makes the key ready now.
-    pub(super) fn add(&mut self, key: T) {
+    /// Makes the key ready: now, or when it has rested.
+    pub(super) fn add(&mut self, key: T, now: Instant) {
+        let entry = self.entries.entry(key.clone()).or_default();
+        match (entry.state, entry.rests.filter(|until| *until > now)) {
+            (State::Idle, Some(rested)) => {
+                let when = entry.due.map_or(rested, |due| due.min(rested));
+                self.set_due(key, when);
+            }
+            _ => self.make_ready(key),
+        }
+    }
+
+    fn make_ready(&mut self, key: T) {
         self.clear_due(&key);
         let entry = self.entries.entry(key.clone()).or_default();
         match entry.state {
@@ -63,7 +79,7 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
                 break;
             }
             let key = key.clone();
-            self.add(key);
+            self.make_ready(key);
         }
         let key = self.ready.pop_front()?;
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -72,25 +88,24 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
         Some(key)
     }
 
-    /// Ends the run of a key; it is ready again if it was added meanwhile, else at `again`.
-    pub(super) fn done(&mut self, key: &T, again: Option<Instant>) {
+    /// Ends the run of a key; it is ready again after its rest if it was added meanwhile, else at `again`.
+    pub(super) fn done(&mut self, key: &T, now: Instant, again: Option<Instant>) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        match entry.state {
-            State::Dirty => {
-                entry.state = State::Queued;
-                self.ready.push_back(key.clone());
+        let rested = now + self.rest;
+        let when = match entry.state {
+            State::Dirty => Some(rested),
+            State::Running => again,
+            State::Idle | State::Queued => return,
+        };
+        match when {
+            Some(when) => {
+                entry.state = State::Idle;
+                entry.rests = Some(rested);
+                self.set_due(key.clone(), when);
             }
-            State::Running => match again {
-                Some(when) => {
-                    entry.state = State::Idle;
-                    entry.due = Some(when);
-                    self.due.insert((when, key.clone()));
-                }
-                None => {
-                    self.entries.remove(key);
-                }
-            },
-            State::Idle | State::Queued => {}
+            None => {
+                self.entries.remove(key);
+            }
         }
     }
 
@@ -117,6 +132,14 @@ impl<T: Clone + Eq + Hash + Ord> Queue<T> {
     /// Keys that are ready now.
     pub(super) fn waiting(&self) -> usize {
         self.ready.len()
+    }
+
+    fn set_due(&mut self, key: T, when: Instant) {
+        self.clear_due(&key);
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.due = Some(when);
+            self.due.insert((when, key));
+        }
     }
 
     fn clear_due(&mut self, key: &T) {

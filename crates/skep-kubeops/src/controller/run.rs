@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, Signal, Targets, Trigger, filter::Filter, queue::Queue};
+use super::{Controller, REST, Signal, Targets, Trigger, filter::Filter, queue::Queue};
 use crate::{
     Classify, ErrorClass, Key, Next, Reconciler,
     backoff::{Backoffs, jittered},
@@ -49,7 +49,7 @@ pub(super) struct Runner<R: Reconciler> {
 impl<R: Reconciler> Runner<R> {
     pub(super) fn new(controller: Controller<R>) -> Self {
         Self {
-            queue: Queue::new(),
+            queue: Queue::new(REST),
             filter: Filter::new(controller.status_counts),
             backoffs: Backoffs::default(),
             tasks: JoinSet::new(),
@@ -109,7 +109,7 @@ impl<R: Reconciler> Runner<R> {
             match self.controller.objects.get(&key) {
                 Some(object) => self.start(key, object),
                 // A child or a trigger named an object that is not there.
-                None => self.queue.done(&key, None),
+                None => self.queue.done(&key, Instant::now(), None),
             }
         }
     }
@@ -141,7 +141,7 @@ impl<R: Reconciler> Runner<R> {
                 if self.filter.is_news(&key, object.meta()) {
                     // Whatever failed before, this is another object now.
                     self.backoffs.forget(&key);
-                    self.queue.add(key);
+                    self.queue.add(key, Instant::now());
                 }
             }
             Change::Deleted(object) => {
@@ -183,11 +183,14 @@ impl<R: Reconciler> Runner<R> {
     }
 
     fn add(&mut self, targets: Targets) {
+        let now = Instant::now();
         match targets {
             Targets::None => {}
-            Targets::One(key) => self.queue.add(key),
-            Targets::Many(keys) => keys.into_iter().for_each(|key| self.queue.add(key)),
-            Targets::All => self.controller.objects.keys().into_iter().for_each(|key| self.queue.add(key)),
+            Targets::One(key) => self.queue.add(key, now),
+            Targets::Many(keys) => keys.into_iter().for_each(|key| self.queue.add(key, now)),
+            Targets::All => {
+                self.controller.objects.keys().into_iter().for_each(|key| self.queue.add(key, now));
+            }
         }
     }
 
@@ -227,10 +230,10 @@ impl<R: Reconciler> Runner<R> {
         }
         let exists = self.controller.objects.get(&run.key).is_some();
         if exists {
-            self.queue.done(&run.key, Some(now + again));
+            self.queue.done(&run.key, now, Some(now + again));
         } else {
             self.backoffs.forget(&run.key);
-            self.queue.done(&run.key, None);
+            self.queue.done(&run.key, now, None);
         }
     }
 

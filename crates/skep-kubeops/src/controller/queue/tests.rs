@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use super::Queue;
 
+const REST: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Add(u8),
@@ -17,6 +19,7 @@ enum Step {
     /// Ends the run of a key (if it runs), due again after so many seconds, or not.
     Done(u8, Option<u8>),
     Forget(u8),
+    /// Lets so many halves of a second pass.
     Wait(u8),
 }
 
@@ -39,6 +42,7 @@ struct Model {
     /// Added since they were last handed out.
     owed: HashSet<u8>,
     due: HashMap<u8, Instant>,
+    rests: HashMap<u8, Instant>,
 }
 
 impl Model {
@@ -59,14 +63,23 @@ proptest! {
     #[test]
     fn every_promise_holds(steps in steps()) {
         let mut now = Instant::now();
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(REST);
         let mut model = Model::default();
         for step in steps {
             match step {
                 Step::Add(key) => {
-                    queue.add(key);
-                    model.owed.insert(key);
-                    model.due.remove(&key);
+                    queue.add(key, now);
+                    let idle = !model.running.contains(&key) && !model.owed.contains(&key);
+                    match model.rests.get(&key).filter(|until| idle && **until > now) {
+                        Some(until) => {
+                            let when = model.due.get(&key).map_or(*until, |due| *due.min(until));
+                            model.due.insert(key, when);
+                        }
+                        None => {
+                            model.owed.insert(key);
+                            model.due.remove(&key);
+                        }
+                    }
                 }
                 Step::Next => {
                     model.ripen(now);
@@ -82,11 +95,14 @@ proptest! {
                 }
                 Step::Done(key, due) => {
                     let again = due.map(|seconds| now + Duration::from_secs(seconds.into()));
-                    queue.done(&key, again);
-                    if model.running.remove(&key) && !model.owed.contains(&key)
-                        && let Some(when) = again
-                    {
-                        model.due.insert(key, when);
+                    queue.done(&key, now, again);
+                    if model.running.remove(&key) {
+                        let when = if model.owed.remove(&key) { Some(now + REST) } else { again };
+                        model.rests.remove(&key);
+                        if let Some(when) = when {
+                            model.due.insert(key, when);
+                            model.rests.insert(key, now + REST);
+                        }
                     }
                 }
                 Step::Forget(key) => {
@@ -94,9 +110,10 @@ proptest! {
                     model.due.remove(&key);
                     if !model.running.contains(&key) {
                         model.owed.remove(&key);
+                        model.rests.remove(&key);
                     }
                 }
-                Step::Wait(seconds) => now += Duration::from_secs(seconds.into()),
+                Step::Wait(halves) => now += Duration::from_millis(500) * halves.into(),
             }
             prop_assert_eq!(queue.next_due(), model.due.values().min().copied());
         }
@@ -104,12 +121,13 @@ proptest! {
 
     #[test]
     fn an_emptied_queue_holds_no_memory_of_its_keys(keys in proptest::collection::vec(any::<u16>(), 0..50)) {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(REST);
+        let now = Instant::now();
         for key in &keys {
-            queue.add(*key);
+            queue.add(*key, now);
         }
-        while let Some(key) = queue.next(Instant::now()) {
-            queue.done(&key, None);
+        while let Some(key) = queue.next(now) {
+            queue.done(&key, now, None);
         }
         prop_assert!(queue.entries.is_empty() && queue.ready.is_empty() && queue.due.is_empty());
     }
@@ -117,10 +135,11 @@ proptest! {
 
 #[test]
 fn keys_are_handed_out_in_the_order_they_became_ready() {
-    let mut queue = Queue::new();
+    let mut queue = Queue::new(REST);
+    let now = Instant::now();
     for key in ["a", "b", "c", "a"] {
-        queue.add(key);
+        queue.add(key, now);
     }
-    let order: Vec<_> = std::iter::from_fn(|| queue.next(Instant::now())).collect();
+    let order: Vec<_> = std::iter::from_fn(|| queue.next(now)).collect();
     assert_eq!(order, ["a", "b", "c"]);
 }
