@@ -34,6 +34,9 @@ const NAME: &str = "skep-controlplane";
 /// Pause until a control plane is looked at although nothing happened: each look costs three lists and a call to etcd,
 /// and there may be thousands.
 const RESYNC: Duration = Duration::from_secs(30 * 60);
+/// Passes at once. Each holds all Secrets, pods and Deployments of a tenant, and waits for the same API server: more of
+/// them need memory and are no sooner done.
+const CONCURRENCY: usize = 6;
 /// Longest pause between two looks at a control plane that needs nothing: certificates are due months ahead.
 const RENEWAL_LOOK: Duration = Duration::from_secs(12 * 3600);
 /// Shortest pause before a renewal that is due, so that a wrong clock does not make a busy loop.
@@ -76,6 +79,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) {
         .caches::<Datastore>(Select::all(), &datastores, move |datastore| waiting_for(&waiting, datastore))
         .metrics(&metrics)
         .events(&recorder)
+        .concurrency(CONCURRENCY)
         .resync(RESYNC)
         .run(shutdown)
         .await;

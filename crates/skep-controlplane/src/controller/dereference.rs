@@ -4,7 +4,9 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
+use serde::de::Error as _;
 use skep_api::ControlPlane;
+use skep_kubeops::watch::{Guard, Undecodable};
 
 use super::ControlPlaneReconciler;
 use crate::pki::Stored;
@@ -29,15 +31,17 @@ impl ControlPlaneReconciler {
         Ok(Found { stored: Stored::new(secrets), pods, deployments })
     }
 
-    /// Everything of a kind that belongs to the control plane.
+    /// Everything of a kind that belongs to the control plane, without `managedFields`.
     pub(super) async fn list<K>(&self, owner: &ControlPlane) -> Result<Vec<K>, Error>
     where
         K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope> + skep_kubeops::Object,
     {
         let namespace = owner.namespace().unwrap_or_default();
         let selector = names::of_tenant(&owner.spec.tenant);
-        let api: Api<K> = Api::namespaced(self.config.client.clone(), &namespace);
-        let list = api.list(&ListParams::default().labels(&selector)).await;
-        Ok(list.map_err(|source| Error::call::<K>("list", &namespace, source))?.items)
+        let api: Api<Guard<K>> = Api::namespaced(self.config.client.clone(), &namespace);
+        let failed = |source| Error::call::<K>("list", &namespace, source);
+        let list = api.list(&ListParams::default().labels(&selector)).await.map_err(failed)?;
+        let unreadable = |bad: Undecodable| kube::Error::SerdeError(serde_json::Error::custom(bad.error));
+        list.into_iter().map(|item| item.0.map_err(|bad| failed(unreadable(bad)))).collect()
     }
 }
