@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 /// The layers of ARCHITECTURE.md from the top. A new crate is put where it belongs before its first commit.
-const LAYERS: [&str; 18] = [
+const LAYERS: [&str; 19] = [
     "skep-api",
     "skep-plan",
     "skep-pki",
@@ -15,6 +15,7 @@ const LAYERS: [&str; 18] = [
     "skep-engine",
     "skep-datastore",
     "skep-controlplane",
+    "skep-agent",
     "skep-infra",
     "skep-node",
     "skep-fleet",

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// An error code: `SKEP-` and four digits. The first digit says where: 1 engine, 2 embedded mode, 3 command line,
-/// 4 clusters and control planes, 5 datastores, 6 gateway, 7 virtual nodes.
+/// 4 clusters and control planes, 5 datastores, 6 gateway, 7 virtual nodes, 8 node pools and machines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Code(u16);
 

@@ -21,6 +21,14 @@ pub enum ConditionType {
     DatastoreReady,
     /// Certificates and keys are there and in their time.
     CertificatesReady,
+    /// The infrastructure has made the machine and it runs.
+    MachineReady,
+    /// The node has joined and Kubernetes calls it ready.
+    NodeReady,
+    /// Pods are asked to leave the node.
+    Draining,
+    /// Repair may act on nodes of the pool; if not, too many of them are unhealthy at once.
+    RepairAllowed,
     /// Reconciliation is stopped by the object's own spec.
     Paused,
 }

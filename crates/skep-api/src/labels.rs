@@ -12,6 +12,8 @@ pub const COMPONENT: &str = "skep.dev/component";
 pub const CLUSTER: &str = "skep.dev/cluster";
 /// Namespace of the `Cluster` an object belongs to.
 pub const PROJECT: &str = "skep.dev/project";
+/// Name of the `NodePool` a machine belongs to; on its node as well, for selectors and autoscalers.
+pub const POOL: &str = "skep.dev/pool";
 /// Name of the `Datastore` an object belongs to.
 pub const DATASTORE: &str = "skep.dev/datastore";
 /// Upstream's label with the name of a StatefulSet's pod: such a pod has a stable address.
@@ -40,6 +42,8 @@ pub mod finalizer {
     pub const CLUSTER: &str = "skep.dev/cluster";
     /// On a `ControlPlane`: its workloads and its keys in the datastore are removed first.
     pub const CONTROL_PLANE: &str = "skep.dev/control-plane";
+    /// On a `Machine`: its node is drained and the infrastructure gives it back first.
+    pub const MACHINE: &str = "skep.dev/machine";
     /// On a `Datastore`: refused while it still holds tenants.
     pub const DATASTORE: &str = "skep.dev/datastore";
 }

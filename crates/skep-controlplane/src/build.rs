@@ -66,7 +66,7 @@ pub struct Manifests {
 
 /// Builds them.
 pub fn manifests(inputs: &Inputs<'_>) -> Manifests {
-    let config = files::config(inputs.owner);
+    let config = files::config(inputs);
     let workloads = vec![
         api_server::workload(inputs, &config),
         controllers::workload(inputs, Program::KubeControllerManager),

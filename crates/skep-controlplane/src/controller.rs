@@ -27,6 +27,7 @@ mod apply;
 mod authorities;
 mod delete;
 mod dereference;
+mod door;
 mod pass;
 
 /// Field manager, controller name and event reporter.
@@ -115,13 +116,14 @@ fn waiting_for(control_planes: &Cache<ControlPlane>, datastore: &Datastore) -> T
 pub struct ControlPlaneReconciler {
     config: Config,
     applier: Applier,
+    door: door::Door,
 }
 
 impl ControlPlaneReconciler {
     /// A reconciler that knows what `observed` sees of the children.
     pub fn new(config: Config, observed: Observed) -> Self {
         let applier = Applier::new(config.client.clone(), NAME).observing(observed);
-        Self { config, applier }
+        Self { config, applier, door: door::Door::default() }
     }
 
     /// The finalizer comes before the first effect, so that whatever is deleted at any later moment is cleaned up.

@@ -1,10 +1,11 @@
 //! Keys and certificates of a tenant: what exists is kept while it is good, and every program gets only what it needs.
 //!
 //! ```text
-//! authorities (mounted nowhere)       cluster CA · front-proxy CA · service account key · encryption key
+//! authorities (mounted nowhere)       cluster CA · front-proxy CA · tunnel CA · service account key · encryption key
 //!   ├─ kube-apiserver                 server and client certificates, token key, encryption config; no CA key
 //!   ├─ kube-controller-manager        CA with key (it signs for nodes), token key, its own certificates
 //!   ├─ kube-scheduler                 its own certificates
+//!   ├─ tunnel                         what the gateway shows to node agents and API servers, and whom it believes
 //!   └─ admin-kubeconfig               a certificate of group system:masters, in a kubeconfig
 //! etcd-client                         certificate for the tenant's keys, from the datastore's own authority
 //! ```
@@ -24,8 +25,10 @@
 //! | `--cluster-signing-cert-file` | yes, `certificates/signer` loads it dynamically |
 //! | `client-certificate` in a kubeconfig | yes, client-go every five minutes |
 //! | `--etcd-cafile`, `--service-account-*-key-file`, `--root-ca-file`, a kubeconfig itself | **no** |
+//! | `--egress-selector-config-file` and all files it names | **no**, `server/egressselector` |
 //!
-//! The last row is what [`Issued::files`] is a digest of: a change of it rolls the program, nothing else does.
+//! The last two rows are what [`Issued::files`] is a digest of: a change of them rolls the program, nothing else
+//! does.
 
 use std::collections::BTreeMap;
 
@@ -34,6 +37,7 @@ use sha2::{Digest as _, Sha256};
 use skep_api::ControlPlaneSpec;
 use skep_datastore::TenantAccess;
 use skep_pki::{CaData, Credentials, Kubeconfig, Names, Pem, Reason, encryption_config};
+use skep_plan::egress::tunnel as contract;
 use skep_plan::flags::Program;
 use skep_plan::network;
 
@@ -63,9 +67,21 @@ pub struct Issued {
     pub renewal: Timestamp,
 }
 
+/// Stem of what the API server shows to the gateway's tunnels, in its Secret.
+pub(crate) const TUNNEL_CLIENT: &str = "tunnel-client";
+/// Key of the door's authorities in the API server's Secret; only there for API servers that have to come by the door.
+pub(crate) const DOOR_AUTHORITIES: &str = "tunnel-door-ca.crt";
+
+/// The gateway as the tenant's programs reach it.
+#[derive(Debug, Clone, Copy)]
+pub struct Gateway<'a> {
+    /// Its URL.
+    pub url: &'a str,
+    /// Authorities of its door, for API servers that cannot be told a server name.
+    pub door: Option<&'a str>,
+}
+
 /// Decides on all certificates of a tenant.
-///
-/// `gateway` is the URL by which the tenant's controllers reach their API server.
 ///
 /// # Errors
 /// A certificate cannot be made; nothing was changed.
@@ -74,13 +90,13 @@ pub fn issue(
     authorities: &Authorities,
     access: &TenantAccess,
     stored: &Stored,
-    gateway: &str,
+    gateway: &Gateway<'_>,
     now: Timestamp,
 ) -> Result<Issued, Error> {
     let ranges = network::check(&spec.network).map_err(|refused| Error::Network(refused.to_string()))?;
     let cluster_ca = authorities.cluster.bundle()?;
     let token_key = &authorities.service_account;
-    let kubeconfig = controllers_kubeconfig(spec, gateway).to_yaml()?;
+    let kubeconfig = controllers_kubeconfig(spec, gateway.url).to_yaml()?;
     let mut bench = Bench::new(authorities, stored, now);
 
     let mut api = Data::default();
@@ -105,7 +121,20 @@ pub fn issue(
         Signer::FrontProxy,
         &leaves::front_proxy(),
     )?;
+    bench.place(
+        &mut api,
+        Program::KubeApiserver.name(),
+        TUNNEL_CLIENT,
+        Signer::Tunnel,
+        &leaves::tunnel_client(&spec.tenant),
+    )?;
     api.put("ca.crt", &cluster_ca);
+    // Kept once it was there: an API server that is about to be replaced may start once more and look for it.
+    let kept = stored.get(Program::KubeApiserver.name()).and_then(|data| data.text(DOOR_AUTHORITIES));
+    if let Some(authorities) = gateway.door.or(kept) {
+        api.put(DOOR_AUTHORITIES, authorities);
+    }
+    let tunnel_cert = api.text(&format!("{TUNNEL_CLIENT}.crt")).unwrap_or_default().to_owned();
     api.put("front-proxy-ca.crt", authorities.front_proxy.bundle()?);
     api.put("service-account.key", token_key.private_pem.as_str());
     api.put("service-account.pub", &token_key.public_pem);
@@ -117,6 +146,11 @@ pub fn issue(
     kcm.put("signer.key", signer.key_pem().as_str());
     kcm.put("service-account.key", token_key.private_pem.as_str());
     let scheduler = controller(&mut bench, Program::KubeScheduler, &kubeconfig, &cluster_ca)?;
+
+    let mut tunnel = Data::default();
+    bench.place(&mut tunnel, contract::SECRET, "server", Signer::Cluster, &leaves::tunnel_server(spec))?;
+    tunnel.put(contract::AGENT_AUTHORITIES, &cluster_ca);
+    tunnel.put(contract::API_SERVER_AUTHORITIES, authorities.tunnel.bundle()?);
 
     let mut datastore = Data::default();
     datastore.put("ca.crt", &access.server_ca_pem);
@@ -132,7 +166,15 @@ pub fn issue(
     admin.put(names::KUBECONFIG_KEY, admin_kubeconfig(spec, &cluster_ca, admin_pair).to_yaml()?);
 
     let files = BTreeMap::from([
-        (Program::KubeApiserver, digest(&[&token_key.public_pem, &access.server_ca_pem])),
+        (
+            Program::KubeApiserver,
+            digest(&[
+                &token_key.public_pem,
+                &access.server_ca_pem,
+                &tunnel_cert,
+                gateway.door.unwrap_or(&cluster_ca),
+            ]),
+        ),
         (Program::KubeControllerManager, digest(&[&token_key.public_pem, &cluster_ca, &kubeconfig])),
         (Program::KubeScheduler, digest(&[&cluster_ca, &kubeconfig])),
     ]);
@@ -141,6 +183,7 @@ pub fn issue(
         (Program::KubeControllerManager.name(), kcm),
         (Program::KubeScheduler.name(), scheduler),
         (names::DATASTORE_CLIENT, datastore),
+        (contract::SECRET, tunnel),
         (names::ADMIN, admin),
     ]);
     let renewal =

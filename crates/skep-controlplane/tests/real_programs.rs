@@ -8,14 +8,19 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::authentication::v1::{SelfSubjectReview, TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Node, Secret, ServiceAccount};
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::api::{Api, PostParams};
 use kube::{Client, Config};
-use serde_json::json;
 use skep_testkit::PATIENCE;
 
 #[path = "real_programs/bed.rs"]
 mod bed;
+#[path = "real_programs/gateway.rs"]
+mod gateway;
+#[path = "real_programs/inside.rs"]
+mod inside;
+#[path = "real_programs/tunnel.rs"]
+mod tunnel;
 
 use bed::Bed;
 
@@ -43,7 +48,8 @@ async fn works(version: &str) -> Result<()> {
     only_health_is_open_to_strangers(&bed).await?;
     tokens_are_signed_and_believed(&bed, &admin).await?;
     secrets_are_encrypted_in_the_store(&bed, &admin).await?;
-    the_network_of_a_cluster_without_nodes_fails_by_name(&admin).await?;
+    tunnel::the_network_of_a_cluster_without_nodes_fails_by_name(&admin).await?;
+    tunnel::a_node_that_is_connected_is_reached(&bed, &admin).await?;
     the_controllers_are_healthy(&bed).await?;
     bed.stop_in_time().await
 }
@@ -89,19 +95,6 @@ async fn secrets_are_encrypted_in_the_store(bed: &Bed, admin: &Client) -> Result
     let raw = bed.stored("/secrets/default/probe")?;
     ensure!(raw.contains("k8s:enc:secretbox:v1:") && !raw.contains("plain-to-see"), "{raw}");
     Ok(())
-}
-
-/// A kubelet is asked for its health: the way there ends in a name that explains itself, and not in a packet.
-async fn the_network_of_a_cluster_without_nodes_fails_by_name(admin: &Client) -> Result<()> {
-    let nodes: Api<Node> = Api::all(admin.clone());
-    let node: Node = serde_json::from_value(json!({"metadata": {"name": "stray"}}))?;
-    nodes.create(&PostParams::default(), &node).await?;
-    let status = json!({"status": {"addresses": [{"type": "InternalIP", "address": "198.51.100.1"}]}});
-    nodes.patch_status("stray", &PatchParams::default(), &Patch::Merge(status)).await?;
-    match text(admin, "/api/v1/nodes/stray/proxy/healthz").await {
-        Err(error) if error.to_string().contains("this-cluster-has-no-nodes") => Ok(()),
-        other => bail!("{other:?}"),
-    }
 }
 
 async fn the_controllers_are_healthy(bed: &Bed) -> Result<()> {

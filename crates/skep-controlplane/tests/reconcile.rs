@@ -5,6 +5,8 @@
 
 #[path = "reconcile/cell.rs"]
 mod cell;
+#[path = "reconcile/door.rs"]
+mod door;
 #[path = "reconcile/faults.rs"]
 mod faults;
 #[path = "reconcile/life.rs"]

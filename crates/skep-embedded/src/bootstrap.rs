@@ -77,6 +77,7 @@ pub async fn objects(client: &Client) -> Result<()> {
     apply(&applier, &namespace(skep_api::SYSTEM_NAMESPACE)).await?;
     futures::try_join!(
         apply_all(&applier, &catalogue.size_classes),
+        apply_all(&applier, &catalogue.machine_classes),
         apply_all(&applier, &catalogue.profiles),
         apply_all(&applier, &catalogue.releases),
         apply_all(&applier, &catalogue.storage_classes),

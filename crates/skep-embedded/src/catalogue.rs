@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::storage::v1::StorageClass;
 use serde::de::DeserializeOwned;
-use skep_api::{ClusterProfile, Datastore, Release, SizeClass};
+use skep_api::{ClusterProfile, Datastore, MachineClass, Release, SizeClass};
 
 use crate::{Error, Result};
 
@@ -13,6 +13,8 @@ pub struct Catalogue {
     pub size_classes: Vec<SizeClass>,
     /// Profiles.
     pub profiles: Vec<ClusterProfile>,
+    /// Machine classes.
+    pub machine_classes: Vec<MachineClass>,
     /// Releases.
     pub releases: Vec<Release>,
     /// Storage classes. They are there before the first claim: a claim without a class waits for a default.
@@ -29,6 +31,7 @@ pub fn starter() -> Result<Catalogue> {
     Ok(Catalogue {
         size_classes: parse(include_str!("../../../deploy/catalogue/size-classes.yaml"))?,
         profiles: parse(include_str!("../../../deploy/catalogue/profiles.yaml"))?,
+        machine_classes: parse(include_str!("../../../deploy/catalogue/machine-classes.yaml"))?,
         releases: parse(include_str!("../../../deploy/catalogue/releases.yaml"))?,
         storage_classes: parse(include_str!("../../../deploy/catalogue/storage-classes.yaml"))?,
         datastores: parse(include_str!("../../../deploy/catalogue/datastores.yaml"))?,

@@ -140,6 +140,11 @@ impl Layout {
         self.logs().join(format!("{component}.log"))
     }
 
+    /// Real nodes of tenants on this host, with a network and a lock of their own.
+    pub fn machines(&self) -> PathBuf {
+        self.root.join("local")
+    }
+
     /// State of one virtual node.
     pub fn node(&self, node: &str) -> PathBuf {
         self.root.join("nodes").join(node)

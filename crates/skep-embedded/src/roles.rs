@@ -7,6 +7,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use skep_api::labels;
+use skep_plan::egress::tunnel;
 
 use crate::pki;
 
@@ -53,12 +54,14 @@ fn user(name: &str) -> Subject {
 const READ: &[&str] = &["get", "list", "watch"];
 const WRITE: &[&str] = &["get", "list", "watch", "create", "update", "patch", "delete"];
 
-fn rule(api_group: &str, resources: &[&str], verbs: &[&str]) -> PolicyRule {
-    let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+/// Kinds that the operator brings to their spec.
+const OWNED: [&str; 5] = ["clusters", "controlplanes", "datastores", "nodepools", "machines"];
+
+fn rule(api_group: &str, resources: &[impl ToString], verbs: &[&str]) -> PolicyRule {
     PolicyRule {
         api_groups: Some(vec![api_group.to_owned()]),
-        resources: Some(own(resources)),
-        verbs: own(verbs),
+        resources: Some(resources.iter().map(ToString::to_string).collect()),
+        verbs: verbs.iter().map(ToString::to_string).collect(),
         ..PolicyRule::default()
     }
 }
@@ -69,18 +72,10 @@ fn events() -> PolicyRule {
 
 fn operator() -> Vec<PolicyRule> {
     vec![
-        rule(skep_api::GROUP, &["clusters", "controlplanes", "datastores"], WRITE),
-        rule(
-            skep_api::GROUP,
-            &["clusters/status", "controlplanes/status", "datastores/status"],
-            &["get", "update", "patch"],
-        ),
-        rule(
-            skep_api::GROUP,
-            &["clusters/finalizers", "controlplanes/finalizers", "datastores/finalizers"],
-            &["update"],
-        ),
-        rule(skep_api::GROUP, &["sizeclasses", "clusterprofiles", "releases"], READ),
+        rule(skep_api::GROUP, &OWNED, WRITE),
+        rule(skep_api::GROUP, &OWNED.map(|kind| format!("{kind}/status")), &["get", "update", "patch"]),
+        rule(skep_api::GROUP, &OWNED.map(|kind| format!("{kind}/finalizers")), &["update"]),
+        rule(skep_api::GROUP, &["sizeclasses", "clusterprofiles", "releases", "machineclasses"], READ),
         // What a control plane is made of.
         rule("", &["namespaces", "secrets", "configmaps", "services", "persistentvolumeclaims"], WRITE),
         rule("apps", &["deployments", "statefulsets"], WRITE),
@@ -94,8 +89,11 @@ fn operator() -> Vec<PolicyRule> {
     ]
 }
 
+/// Of Secrets just the two that it shows in tunnels, by name: no tenant's key, and none that signs.
 fn gateway() -> Vec<PolicyRule> {
-    vec![rule(skep_api::GROUP, &["controlplanes"], READ), rule("", &["pods"], READ)]
+    let names = [tunnel::SECRET, tunnel::DOOR_SECRET].map(str::to_owned).to_vec();
+    let shown = PolicyRule { resource_names: Some(names), ..rule("", &["secrets"], &["get"]) };
+    vec![rule(skep_api::GROUP, &["controlplanes"], READ), rule("", &["pods"], READ), shown]
 }
 
 /// What upstream's `system:node` may, without the restriction to own pods (they are all its own), and what a volume
@@ -136,11 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn the_gateway_sees_no_secrets() {
-        let reads_secrets = |grant: &Grant| {
-            let rules = grant.role.rules.iter().flatten();
-            rules.flat_map(|rule| rule.resources.iter().flatten()).any(|resource| resource == "secrets")
+    fn the_gateway_sees_only_what_it_shows() {
+        let of_secrets = |grant: &Grant| {
+            let rules = grant.role.rules.clone().into_iter().flatten();
+            rules
+                .filter(|rule| rule.resources.iter().flatten().any(|resource| resource == "secrets"))
+                .collect()
         };
+        let reads_secrets = |grant: &Grant| {
+            let rules: Vec<PolicyRule> = of_secrets(grant);
+            rules.iter().any(|rule| rule.resource_names.is_none())
+        };
+        let gateway = grants().into_iter().find(|g| g.role.metadata.name.as_deref() == Some("skep:gateway"));
+        let rules: Vec<PolicyRule> = of_secrets(&gateway.unwrap());
+        assert_eq!(rules.len(), 1);
+        assert_eq!(rules[0].verbs, ["get"]);
+        assert_eq!(rules[0].resource_names.as_deref().unwrap_or_default(), ["tunnel", "tunnel-door"]);
         let names: Vec<_> = grants()
             .iter()
             .filter(|grant| reads_secrets(grant))

@@ -1,24 +1,26 @@
 //! The images this version of Skep knows how to make.
 
+mod row;
+mod table;
+
 use crate::image::ImageRef;
-use crate::recipe::{Output, Recipe, Verb, VersionCheck};
-use crate::release;
-use crate::sources;
+use crate::recipe::Recipe;
 
 /// The host part of Skep's image names. Nothing is ever fetched from it: the names are resolved here.
 pub const REGISTRY: &str = "skep.dev";
-/// The Kubernetes versions that can be made, newest first.
+/// The Kubernetes versions that can be made, newest first: control plane and node.
 pub const KUBERNETES: [&str; 2] = ["v1.36.3", "v1.35.4"];
 /// The etcd version that can be made.
 pub const ETCD: &str = "v3.7.3";
+/// The containerd version that can be made. Pods with image volumes need 2.1 or newer.
+pub const CONTAINERD: &str = "v2.2.1";
+/// The version of the CNI plugins that can be made.
+pub const CNI: &str = "v1.9.1";
+/// The CoreDNS version that can be made.
+pub const COREDNS: &str = "v1.15.0";
 
-/// What every `kube` image has, wherever it comes from.
-pub(crate) const KUBE_PROGRAMS: [&str; 4] =
-    ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"];
-/// What every `etcd` image has.
-pub(crate) const ETCD_PROGRAMS: [&str; 3] = ["etcd", "etcdctl", "etcdutl"];
-
-/// `skep.dev/kube:<version>`; any version can be named, those of [`KUBERNETES`] can be made.
+/// `skep.dev/kube:<version>`: the control plane and kubectl. Any version can be named, those of [`KUBERNETES`] can be
+/// made.
 ///
 /// # Errors
 /// [`crate::Error::InvalidImage`] when the version cannot be a tag.
@@ -26,109 +28,144 @@ pub fn kubernetes_image(version: &str) -> crate::Result<ImageRef> {
     ImageRef::new(&format!("{REGISTRY}/kube"), version)
 }
 
-/// `skep.dev/etcd:`[`ETCD`].
+/// `skep.dev/node:<version>`: kubelet and kube-proxy. Any version can be named, those of [`KUBERNETES`] can be made.
+///
+/// # Errors
+/// [`crate::Error::InvalidImage`] when the version cannot be a tag.
+pub fn node_image(version: &str) -> crate::Result<ImageRef> {
+    ImageRef::new(&format!("{REGISTRY}/node"), version)
+}
+
+/// `skep.dev/etcd:`[`ETCD`]: etcd, etcdctl and etcdutl.
 pub fn etcd_image() -> ImageRef {
-    ImageRef::fixed(&format!("{REGISTRY}/etcd"), ETCD)
+    fixed("etcd", ETCD)
+}
+
+/// `skep.dev/containerd:`[`CONTAINERD`]: containerd, containerd-shim-runc-v2 and ctr. runc is not in it.
+pub fn containerd_image() -> ImageRef {
+    fixed("containerd", CONTAINERD)
+}
+
+/// `skep.dev/cni:`[`CNI`]: the plugins bridge, host-local, loopback and portmap. Its directory can be a runtime's
+/// directory of plugins as it is.
+pub fn cni_image() -> ImageRef {
+    fixed("cni", CNI)
+}
+
+/// `skep.dev/coredns:`[`COREDNS`]: coredns. A build has the plugins that the DNS of a cluster needs (errors, health, ready,
+/// kubernetes, cache, reload, loadbalance, forward, loop, log, prometheus, template), an official release has more.
+pub fn coredns_image() -> ImageRef {
+    fixed("coredns", COREDNS)
 }
 
 /// `skep.dev/skep:<this version>`: the running program itself, for pods that run a part of Skep.
 pub fn skep_image() -> ImageRef {
-    ImageRef::fixed(&format!("{REGISTRY}/skep"), env!("CARGO_PKG_VERSION"))
+    fixed("skep", env!("CARGO_PKG_VERSION"))
 }
 
 /// Every recipe of the product.
 pub(crate) fn recipes() -> Vec<Recipe> {
-    KUBERNETES.iter().map(|version| kube(version)).chain([etcd()]).collect()
+    table::ROWS.iter().flat_map(row::Row::recipes).collect()
 }
 
-fn kube(version: &str) -> Recipe {
-    let minor = minor(version);
-    // `kubectl version` and the API server's `/version` come from these; the two packages
-    // are where a server and a client look.
-    let ldflags = ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"]
-        .map(|package| {
-            let minor = minor.trim_start_matches("1.");
-            format!(
-                "-X {package}.gitVersion={version} -X {package}.gitMajor=1 -X {package}.gitMinor={minor} -X {package}.gitTreeState=clean"
-            )
-        })
-        .join(" ");
-    Recipe {
-        image: ImageRef::fixed(&format!("{REGISTRY}/kube"), version),
-        module: sources::kube(minor),
-        outputs: vec![Output {
-            file: "kube".to_owned(),
-            verb: Verb::Build,
-            package: ".".to_owned(),
-            ldflags,
-            links: KUBE_PROGRAMS.map(str::to_owned).to_vec(),
-        }],
-        check: Some(VersionCheck {
-            program: "kube-apiserver".to_owned(),
-            args: vec!["--version".to_owned()],
-            expect: format!("Kubernetes {version}"),
-        }),
-        // One binary of 139 MB when built, six of 400 MB together when released.
-        need_bytes: 600 << 20,
-        release: release::kubernetes(version, &KUBE_PROGRAMS),
-    }
-}
-
-fn etcd() -> Recipe {
-    Recipe {
-        image: etcd_image(),
-        module: sources::etcd(),
-        outputs: vec![Output {
-            file: "etcd-all".to_owned(),
-            verb: Verb::Build,
-            package: ".".to_owned(),
-            ldflags: String::new(),
-            links: ETCD_PROGRAMS.map(str::to_owned).to_vec(),
-        }],
-        check: Some(VersionCheck {
-            program: "etcd".to_owned(),
-            args: vec!["--version".to_owned()],
-            expect: format!("etcd Version: {}", ETCD.trim_start_matches('v')),
-        }),
-        need_bytes: 150 << 20,
-        release: release::etcd(ETCD, &ETCD_PROGRAMS),
-    }
-}
-
-/// `1.36` of `v1.36.3`.
-fn minor(version: &str) -> &str {
-    let version = version.trim_start_matches('v');
-    version.rsplit_once('.').map_or(version, |(minor, _patch)| minor)
+fn fixed(name: &str, version: &str) -> ImageRef {
+    ImageRef::fixed(&format!("{REGISTRY}/{name}"), version)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn recipe(image: &ImageRef) -> Recipe {
+        recipes().into_iter().find(|recipe| recipe.image == *image).unwrap()
+    }
+
     #[test]
     fn every_recipe_is_whole() {
-        for recipe in recipes() {
-            assert_eq!(recipe.image.to_string().parse::<ImageRef>().unwrap(), recipe.image);
+        let all = recipes();
+        for recipe in &all {
+            let image = &recipe.image;
+            assert_eq!(image.to_string().parse::<ImageRef>().unwrap(), *image);
             let module = &recipe.module;
             let modfile = module.modfile.clone().unwrap_or("go.mod".into());
             let sum = modfile.replace(".mod", ".sum");
-            for needed in ["go.mod", "main.go", &modfile, &sum] {
-                assert!(module.files.iter().any(|f| f.name == needed && !f.content.is_empty()), "{needed}");
+            for needed in ["go.mod", &modfile, &sum] {
+                assert!(
+                    module.files.iter().any(|f| f.name == needed && !f.content.is_empty()),
+                    "{image}: {needed}"
+                );
             }
-            // The version that is promised is the version that the module file pins.
-            let pinned = match recipe.image.name() {
-                "kube" => format!("k8s.io/kubernetes {}\n", recipe.image.tag()),
-                _ => format!("go.etcd.io/etcd/server/v3 {}\n", recipe.image.tag()),
-            };
-            let file = module.files.iter().find(|f| f.name == modfile).unwrap();
-            assert!(String::from_utf8_lossy(&file.content).contains(&pinned), "{pinned}");
-            assert!(recipe.programs().contains(&recipe.check.unwrap().program));
+            assert!(module.files.iter().any(|f| f.name.ends_with(".go")), "{image} has no source");
+            assert!(recipe.release.is_some(), "{image} has no release");
+            let programs = recipe.programs();
+            assert!(!recipe.checks.is_empty(), "{image}");
+            for check in &recipe.checks {
+                assert!(programs.contains(&check.program), "{image}: {}", check.program);
+            }
+            let mut names: Vec<_> =
+                recipe.outputs.iter().flat_map(|o| std::iter::once(&o.file).chain(&o.links)).collect();
+            let files = names.len();
+            names.sort();
+            names.dedup();
+            assert_eq!(names.len(), files, "{image}: a file and a link have the same name");
+            assert_eq!(all.iter().filter(|other| other.image == *image).count(), 1, "{image}");
         }
         assert_eq!(skep_image().to_string().parse::<ImageRef>().unwrap(), skep_image());
     }
 
+    /// The version that is promised is the version that the module file pins.
+    #[test]
+    fn promised_versions_are_pinned() {
+        for recipe in recipes() {
+            let module = &recipe.module;
+            let pinned = match recipe.image.name() {
+                "kube" | "node" => "k8s.io/kubernetes",
+                "etcd" => "go.etcd.io/etcd/server/v3",
+                "containerd" => "github.com/containerd/containerd/v2",
+                "cni" => "github.com/containernetworking/plugins",
+                "coredns" => "github.com/coredns/coredns",
+                other => panic!("which module is {other} made of?"),
+            };
+            let pinned = format!("{pinned} {}\n", recipe.image.tag());
+            let modfile = module.modfile.as_deref().unwrap_or("go.mod");
+            let file = module.files.iter().find(|f| f.name == modfile).unwrap();
+            assert!(String::from_utf8_lossy(&file.content).contains(&pinned), "{pinned}");
+        }
+    }
+
+    #[test]
+    fn every_name_that_is_given_away_can_be_made() {
+        let [newest, oldest] = KUBERNETES;
+        for (image, programs) in [
+            (kubernetes_image(newest).unwrap(), &["kube-apiserver", "kubectl"][..]),
+            (node_image(newest).unwrap(), &["kubelet", "kube-proxy"]),
+            (node_image(oldest).unwrap(), &["kubelet", "kube-proxy"]),
+            (etcd_image(), &["etcd", "etcdctl", "etcdutl"]),
+            (containerd_image(), &["containerd", "containerd-shim-runc-v2", "ctr"]),
+            (cni_image(), &["bridge", "host-local", "loopback", "portmap"]),
+            (coredns_image(), &["coredns"]),
+        ] {
+            let found = recipe(&image).programs();
+            for program in programs {
+                assert!(found.iter().any(|f| f == program), "{image} has no {program}");
+            }
+        }
+    }
+
+    /// What only a node runs must not make the control plane's binary larger, nor its build dependent on it.
+    #[test]
+    fn control_plane_and_node_share_module_files_and_nothing_else() {
+        let kube = recipe(&kubernetes_image(KUBERNETES[0]).unwrap());
+        let node = recipe(&node_image(KUBERNETES[0]).unwrap());
+        let names = |recipe: &Recipe| recipe.module.files.iter().map(|f| f.name.clone()).collect::<Vec<_>>();
+        assert_eq!(names(&kube), ["go.mod", "kube-1.36.mod", "kube-1.36.sum", "main.go"]);
+        assert_eq!(names(&node), ["go.mod", "kube-1.36.mod", "kube-1.36.sum", "node/main.go"]);
+        assert_eq!(kube.outputs[0].ldflags, node.outputs[0].ldflags);
+        assert_ne!(kube.module.digest(), node.module.digest());
+    }
+
     #[test]
     fn versions_are_stamped_for_servers_and_clients() {
-        insta::assert_snapshot!(kube("v1.36.3").outputs[0].ldflags);
+        insta::assert_snapshot!(recipe(&kubernetes_image("v1.36.3").unwrap()).outputs[0].ldflags);
     }
 }

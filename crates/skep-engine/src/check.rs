@@ -11,18 +11,24 @@ use tokio::time::{sleep, timeout};
 
 use crate::cache::Staging;
 use crate::error::{Error, Result};
-use crate::recipe::Recipe;
+use crate::recipe::{Recipe, VersionCheck};
 
 /// How often a busy file is tried again, and how long apart: a second in all.
 const BUSY_ATTEMPTS: u32 = 50;
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Runs the recipe's check, if it has one.
+/// Runs the recipe's checks.
 ///
 /// # Errors
-/// [`Error::NotRunnable`] when the program does not start, does not end within `limit`, or says something else.
-pub(crate) async fn version(recipe: &Recipe, staging: &Staging, limit: Duration) -> Result<()> {
-    let Some(check) = &recipe.check else { return Ok(()) };
+/// [`Error::NotRunnable`] when a program does not start, does not end within `limit`, or says something else.
+pub(crate) async fn versions(recipe: &Recipe, staging: &Staging, limit: Duration) -> Result<()> {
+    for check in &recipe.checks {
+        version(check, staging, limit).await?;
+    }
+    Ok(())
+}
+
+async fn version(check: &VersionCheck, staging: &Staging, limit: Duration) -> Result<()> {
     let refuse = |why: String| Error::NotRunnable {
         program: PathBuf::from(&check.program),
         expected: check.expect.clone(),
@@ -32,20 +38,23 @@ pub(crate) async fn version(recipe: &Recipe, staging: &Staging, limit: Duration)
         .await
         .map_err(|_| refuse(format!("no answer within {} s", limit.as_secs())))?
         .map_err(|e| refuse(e.to_string()))?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    if output.status.success() && said.contains(&check.expect) {
+    let said = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)];
+    if output.status.success() && said.iter().any(|said| said.contains(&check.expect)) {
         return Ok(());
     }
-    let said = [said.trim(), String::from_utf8_lossy(&output.stderr).trim()].join(" ");
+    let said = said.join(" ");
     Err(refuse(format!("{}: {}", output.status, said.trim().chars().take(200).collect::<String>())))
 }
 
 /// Runs a program to its end. A file that was written a moment ago can be busy: a thread that starts another process
-/// keeps our descriptor of it open until that process has begun. There is no event to wait for.
+/// keeps our descriptor of it open until that process has begun. There is no event to wait for. It gets no environment: some
+/// programs take orders from it (CNI plugins), and the answer must not depend on who asks.
 async fn run(program: &Path, args: &[String]) -> io::Result<Output> {
     let mut attempts = BUSY_ATTEMPTS;
     loop {
-        let output = Command::new(program).args(args).stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let mut command = Command::new(program);
+        command.args(args).env_clear().stdin(Stdio::null()).kill_on_drop(true);
+        let output = command.output().await;
         match output {
             Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy && attempts > 0 => attempts -= 1,
             output => return output,

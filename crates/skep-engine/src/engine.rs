@@ -253,7 +253,7 @@ impl Engine {
         let staging = cache.stage(image)?;
         let (source, origin) = self.fill(recipe, &staging, &reporter).await?;
         reporter.phase(Phase::Checking);
-        check::version(recipe, &staging, config.limits.check).await?;
+        check::versions(recipe, &staging, config.limits.check).await?;
         let manifest = Manifest::new(recipe, source, origin);
         let committed = blocking(cache.root().to_owned(), move || {
             let _held = held;

@@ -142,6 +142,9 @@ impl Build<'_> {
         if let Some(modfile) = &self.recipe.module.modfile {
             command.arg(format!("-modfile={modfile}"));
         }
+        if !output.tags.is_empty() {
+            command.arg(format!("-tags={}", output.tags.join(",")));
+        }
         command.arg(format!("-ldflags=-s -w {}", output.ldflags).trim_end());
         command.arg("-o").arg(target).arg(&output.package);
         toolchain::neutral(&mut command)

@@ -28,7 +28,10 @@ mod recipe;
 mod release;
 mod sources;
 
-pub use catalogue::{ETCD, KUBERNETES, REGISTRY, etcd_image, kubernetes_image, skep_image};
+pub use catalogue::{
+    CNI, CONTAINERD, COREDNS, ETCD, KUBERNETES, REGISTRY, cni_image, containerd_image, coredns_image,
+    etcd_image, kubernetes_image, node_image, skep_image,
+};
 pub use config::{EngineConfig, Limits, Releases};
 pub use engine::{Artifact, Engine, Source};
 pub use error::{Error, Result};

@@ -15,8 +15,8 @@ pub struct Recipe {
     pub module: GoModule,
     /// What is built out of the module.
     pub outputs: Vec<Output>,
-    /// How to see that the result runs here and is the right version.
-    pub check: Option<VersionCheck>,
+    /// How to see that the result runs here and is the right version. Each must pass.
+    pub checks: Vec<VersionCheck>,
     /// Bytes that must be free in the cache before anything is begun. Go's own caches are not counted: they may be
     /// on another file system, and Go says so itself when they are full.
     pub need_bytes: u64,
@@ -38,7 +38,7 @@ pub struct GoModule {
 /// One source file.
 #[derive(Clone, Debug)]
 pub struct SourceFile {
-    /// Its name, without directories.
+    /// Its path in the module: `main.go`, `node/main.go`. It never leads out of the module.
     pub name: String,
     /// Its content.
     pub content: Cow<'static, [u8]>,
@@ -51,8 +51,10 @@ pub struct Output {
     pub file: String,
     /// How Go makes it.
     pub verb: Verb,
-    /// The package: `.` or an import path.
+    /// The package: `.`, `./node` or an import path.
     pub package: String,
+    /// Build tags, also of the packages it imports.
+    pub tags: Vec<String>,
     /// Linker flags besides `-s -w`.
     pub ldflags: String,
     /// Names that are links to the file. A binary with links chooses what to be by its name.
@@ -75,14 +77,14 @@ pub struct VersionCheck {
     pub program: String,
     /// Its arguments.
     pub args: Vec<String>,
-    /// What its output must contain.
+    /// What its output must contain, on stdout or stderr.
     pub expect: String,
 }
 
 impl Recipe {
     /// A recipe that can only be built.
     pub fn built(image: ImageRef, module: GoModule, outputs: Vec<Output>) -> Self {
-        Self { image, module, outputs, check: None, need_bytes: 256 << 20, release: None }
+        Self { image, module, outputs, checks: Vec::new(), need_bytes: 256 << 20, release: None }
     }
 
     /// The programs the image has: every link, and every output without links.
@@ -103,6 +105,10 @@ impl Recipe {
             hasher.field(format!("{:?}", output.verb).as_bytes());
             for text in [&output.file, &output.package, &output.ldflags] {
                 hasher.field(text.as_bytes());
+            }
+            if !output.tags.is_empty() {
+                // No file that could be a link has such a name.
+                hasher.field(format!("-tags={}", output.tags.join(",")).as_bytes());
             }
             output.links.iter().for_each(|link| hasher.field(link.as_bytes()));
         }
@@ -205,16 +211,18 @@ mod tests {
             file: "a".into(),
             verb: Verb::Build,
             package: ".".into(),
+            tags: vec![],
             ldflags: String::new(),
             links: vec!["b".into()],
         };
         let recipe =
             Recipe::built("x/a:v1".parse().unwrap(), module(&[("go.mod", "go 1.24")]), vec![output.clone()]);
-        let mut changed = vec![recipe.clone(), recipe.clone(), recipe.clone(), recipe.clone()];
+        let mut changed = vec![recipe.clone(); 5];
         changed[0].module = module(&[("go.mod", "go 1.25")]);
         changed[1].outputs[0].verb = Verb::Test;
         changed[2].outputs[0].ldflags = "-X a=b".into();
         changed[3].outputs[0].links = vec![];
+        changed[4].outputs[0].tags = vec!["t".into()];
         for other in changed {
             assert_ne!(other.digest(), recipe.digest());
         }

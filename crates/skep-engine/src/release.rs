@@ -1,7 +1,7 @@
 //! Official releases: where their files are, and how they become an entry of the cache.
 //!
 //! Guarantee: a file is used only after its SHA-256 has been compared with the one that its publisher put beside it
-//! (`<file>.sha256` for Kubernetes, `SHA256SUMS` for etcd), fetched from the same place over the same kind of connection.
+//! (`<file>.sha256`, `SHA256SUMS`), fetched from the same place over the same kind of connection.
 //! That finds truncated, damaged and half-updated downloads. It does *not* find a publisher (or mirror) who lies about
 //! both; against that there is TLS for upstream, and the build from source, whose modules `go.sum` pins.
 
@@ -37,13 +37,35 @@ pub(crate) struct Release {
     downloads: Vec<Download>,
 }
 
+impl Release {
+    /// A file for each program: its name, the path of the file and the path of its digest, below the publisher's URL.
+    pub(crate) fn programs(
+        upstream: Upstream,
+        files: impl Iterator<Item = (String, String, String)>,
+    ) -> Self {
+        let download =
+            |(program, path, checksums)| Download { path, checksums, content: Content::Program(program) };
+        Self { upstream, downloads: files.map(download).collect() }
+    }
+
+    /// One archive for all: its path, the path of its digest, its members and the programs they become.
+    pub(crate) fn archive(
+        upstream: Upstream,
+        path: String,
+        checksums: String,
+        members: Vec<(String, String)>,
+    ) -> Self {
+        Self { upstream, downloads: vec![Download { path, checksums, content: Content::TarGz(members) }] }
+    }
+}
+
 /// Who publishes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Upstream {
     /// `https://dl.k8s.io`
     Kubernetes,
-    /// `https://github.com`
-    Etcd,
+    /// `https://github.com`: everybody else.
+    GitHub,
 }
 
 #[derive(Clone, Debug)]
@@ -78,33 +100,8 @@ pub(crate) enum Outcome {
     Unavailable { why: String, unreachable: bool },
 }
 
-/// Kubernetes publishes each program by itself.
-pub(crate) fn kubernetes(version: &str, programs: &[&str]) -> Option<Release> {
-    let arch = architecture()?;
-    let downloads = programs.iter().map(|program| {
-        let path = format!("release/{version}/bin/linux/{arch}/{program}");
-        let checksums = format!("{path}.sha256");
-        Download { path, checksums, content: Content::Program((*program).to_owned()) }
-    });
-    Some(Release { upstream: Upstream::Kubernetes, downloads: downloads.collect() })
-}
-
-/// etcd publishes one archive.
-pub(crate) fn etcd(version: &str, programs: &[&str]) -> Option<Release> {
-    let arch = architecture()?;
-    let dir = format!("etcd-io/etcd/releases/download/{version}");
-    let stem = format!("etcd-{version}-linux-{arch}");
-    let members = programs.iter().map(|p| (format!("{stem}/{p}"), (*p).to_owned())).collect();
-    let archive = Download {
-        path: format!("{dir}/{stem}.tar.gz"),
-        checksums: format!("{dir}/SHA256SUMS"),
-        content: Content::TarGz(members),
-    };
-    Some(Release { upstream: Upstream::Etcd, downloads: vec![archive] })
-}
-
 /// Upstream's name of this machine's architecture, when there are releases for it.
-fn architecture() -> Option<&'static str> {
+pub(crate) fn architecture() -> Option<&'static str> {
     match (std::env::consts::OS, std::env::consts::ARCH) {
         ("linux", "x86_64") => Some("amd64"),
         ("linux", "aarch64") => Some("arm64"),
@@ -200,22 +197,5 @@ async fn place(download: &Download, file: PathBuf, staging: &Staging) -> Result<
                 .await
                 .map_err(|e| Error::Cache { doing: "unpack into", path: staging.bin(), source: e.into() })?
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn upstreams_layout() {
-        let arch = architecture().unwrap();
-        let kube = kubernetes("v1.36.3", &["kubectl"]).unwrap();
-        assert_eq!(kube.downloads[0].path, format!("release/v1.36.3/bin/linux/{arch}/kubectl"));
-        assert_eq!(kube.downloads[0].checksums, format!("release/v1.36.3/bin/linux/{arch}/kubectl.sha256"));
-        let etcd = etcd("v3.7.3", &["etcd"]).unwrap();
-        let dir = "etcd-io/etcd/releases/download/v3.7.3";
-        assert_eq!(etcd.downloads[0].path, format!("{dir}/etcd-v3.7.3-linux-{arch}.tar.gz"));
-        assert_eq!(etcd.downloads[0].checksums, format!("{dir}/SHA256SUMS"));
     }
 }

@@ -8,38 +8,30 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::recipe::{GoModule, SourceFile};
 
-macro_rules! files {
-    ($module:literal: $($name:literal),+ $(,)?) => {
-        &[$(($name, include_bytes!(concat!("../../../engine/", $module, "/", $name)))),+]
+/// Name and content.
+type Embedded = (&'static str, &'static [u8]);
+
+macro_rules! modules {
+    ($($module:literal: $($name:literal),+;)+) => {
+        &[$(($module, &[$(($name, include_bytes!(concat!("../../../engine/", $module, "/", $name)).as_slice())),+])),+]
     };
 }
 
-type Embedded = &'static [(&'static str, &'static [u8])];
+/// Every module of the product, with all of its files.
+const MODULES: &[(&str, &[Embedded])] = modules! {
+    "kube": "go.mod", "kube-1.35.mod", "kube-1.35.sum", "kube-1.36.mod", "kube-1.36.sum", "main.go", "node/main.go";
+    "etcd": "go.mod", "go.sum", "main.go";
+    "containerd": "go.mod", "go.sum", "tools.go";
+    "cni": "go.mod", "go.sum", "tools.go";
+    "coredns": "go.mod", "go.sum", "main.go";
+};
 
-const KUBE: Embedded =
-    files!("kube": "go.mod", "kube-1.35.mod", "kube-1.35.sum", "kube-1.36.mod", "kube-1.36.sum", "main.go");
-const ETCD: Embedded = files!("etcd": "go.mod", "go.sum", "main.go");
-
-/// The Kubernetes programs of one minor, `1.36`. A module holds the files of its own minor only, so that a change to
-/// one minor does not make the other one be built again.
-pub(crate) fn kube(minor: &str) -> GoModule {
-    let modfile = format!("kube-{minor}.mod");
-    let own = [modfile.as_str(), &format!("kube-{minor}.sum"), "go.mod", "main.go"];
-    module("kube", KUBE.iter().filter(|(name, _)| own.contains(name)), Some(modfile.clone()))
-}
-
-/// etcd and its tools.
-pub(crate) fn etcd() -> GoModule {
-    module("etcd", ETCD.iter(), None)
-}
-
-fn module<'a>(
-    name: &str,
-    files: impl Iterator<Item = &'a (&'static str, &'static [u8])>,
-    modfile: Option<String>,
-) -> GoModule {
-    let files = files
-        .map(|(name, content)| SourceFile { name: (*name).to_owned(), content: Cow::Borrowed(*content) });
+/// An embedded module with these of its files only, so that a change to another one does not make it be built again.
+pub(crate) fn module(name: &str, files: &[String], modfile: Option<String>) -> GoModule {
+    let all = MODULES.iter().find(|(module, _)| *module == name).map_or(&[][..], |(_, files)| files);
+    let files = all.iter().filter(|(file, _)| files.iter().any(|wanted| wanted == file));
+    let files =
+        files.map(|(name, content)| SourceFile { name: (*name).to_owned(), content: Cow::Borrowed(content) });
     GoModule { name: name.to_owned(), files: files.collect(), modfile }
 }
 
@@ -60,6 +52,8 @@ pub(crate) fn write(module: &GoModule, root: &Path) -> Result<PathBuf> {
     fs::create_dir_all(&dir).map_err(Error::io("create", &dir, 0))?;
     for file in module.files.iter().filter(|file| !same(file)) {
         let path = dir.join(&file.name);
+        let parent = path.parent().unwrap_or(&dir);
+        fs::create_dir_all(parent).map_err(Error::io("create", parent, 0))?;
         let mut temporary =
             tempfile::NamedTempFile::new_in(root).map_err(Error::io("write in", root, 1 << 20))?;
         temporary.write_all(&file.content).map_err(Error::io("write", &path, 1 << 20))?;
@@ -72,12 +66,35 @@ pub(crate) fn write(module: &GoModule, root: &Path) -> Result<PathBuf> {
 mod tests {
     use super::*;
 
+    fn etcd() -> GoModule {
+        module("etcd", &["go.mod", "go.sum", "main.go"].map(str::to_owned), None)
+    }
+
     #[test]
-    fn each_minor_has_its_own_files_only() {
-        let module = kube("1.36");
-        let names: Vec<_> = module.files.iter().map(|f| f.name.as_str()).collect();
-        assert_eq!(names, ["go.mod", "kube-1.36.mod", "kube-1.36.sum", "main.go"]);
-        assert_ne!(kube("1.35").digest(), module.digest());
+    fn a_module_has_the_files_that_are_asked_for() {
+        let of = |minor: &str| {
+            let modfile = format!("kube-{minor}.mod");
+            module("kube", &["node/main.go".to_owned(), "go.mod".to_owned(), modfile.clone()], Some(modfile))
+        };
+        let names: Vec<_> = of("1.36").files.into_iter().map(|f| f.name).collect();
+        assert_eq!(names, ["go.mod", "kube-1.36.mod", "node/main.go"]);
+        assert_ne!(of("1.35").digest(), of("1.36").digest());
+    }
+
+    #[test]
+    fn files_in_directories() {
+        let root = tempfile::tempdir().unwrap();
+        let module = module("kube", &["go.mod".to_owned(), "node/main.go".to_owned()], None);
+        let dir = write(&module, root.path()).unwrap();
+        for file in &module.files {
+            assert_eq!(fs::read(dir.join(&file.name)).unwrap(), *file.content);
+        }
+        let checkout = root.path().join("engine");
+        fs::create_dir_all(checkout.join("kube/node")).unwrap();
+        fs::write(checkout.join("kube/go.mod"), "").unwrap();
+        fs::write(checkout.join("kube/node/main.go"), "changed").unwrap();
+        let changed = from_checkout(module, &checkout).unwrap();
+        assert_eq!(*changed.files[1].content, *b"changed");
     }
 
     #[test]

@@ -8,8 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::GatewayError;
 
+mod tunnel;
+
+pub use tunnel::Tunnel;
+
 /// Port of kube-apiserver in its pod when the pod names none.
 const BACKEND_PORT: u16 = 6443;
+
+/// Most further addresses.
+const MAX_ALSO: usize = 16;
 
 /// Everything a gateway can be told. As a file: camelCase, durations like `5s` or `1m 30s`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +24,8 @@ const BACKEND_PORT: u16 = 6443;
 pub struct Config {
     /// Address and port for clients. Default: port 6443 of loopback only.
     pub listen: SocketAddr,
+    /// Further addresses. The machine need not have them yet: who connects once it does is served.
+    pub also: Vec<SocketAddr>,
     /// Threads that move bytes; 0 means one per core, at most four. Each needs about 0.3 MiB.
     pub workers: usize,
     /// Port of API servers whose pod names no container port `https`.
@@ -27,6 +36,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// PROXY protocol, version 2.
     pub proxy: ProxyProtocol,
+    /// The way from API servers to nodes.
+    pub tunnel: Tunnel,
 }
 
 /// Bounds in number and size.
@@ -90,6 +101,10 @@ pub struct ProxyProtocol {
     pub accept: ProxyAccept,
     /// Sources whose header is believed. A header from anywhere else closes the connection.
     pub trusted: Vec<IpNet>,
+    /// Sources whose header is believed about the tenant it names (authority) and about nothing else, whatever `accept`
+    /// is: the endpoints that node agents keep for pods, where the server name is `kubernetes.default.svc`. Everything may
+    /// be listed (`0.0.0.0/0`, `::/0`): who names a tenant here gets no further than with a server name.
+    pub nodes: Vec<IpNet>,
     /// Whether API servers get a header, with the server name as authority.
     pub send: bool,
 }
@@ -113,11 +128,13 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, BACKEND_PORT)),
+            also: Vec::new(),
             workers: 0,
             backend_port: BACKEND_PORT,
             limits: Limits::default(),
             timeouts: Timeouts::default(),
             proxy: ProxyProtocol::default(),
+            tunnel: Tunnel::default(),
         }
     }
 }
@@ -192,6 +209,9 @@ impl Config {
         if limits.per_source > 0 && limits.per_source_burst == 0 {
             return refuse("limits.perSourceBurst", "is 0: with perSource set nobody could connect".into());
         }
+        if self.also.len() > MAX_ALSO {
+            return refuse("also", format!("has {} addresses: allowed are {MAX_ALSO}", self.also.len()));
+        }
         if self.workers > 256 {
             return refuse("workers", format!("is {}: allowed are 0 to 256", self.workers));
         }
@@ -214,6 +234,7 @@ impl Config {
                 return refuse(field, format!("is {value:?}: allowed are 0s to 24h"));
             }
         }
+        self.tunnel.validate()?;
         if self.proxy.accept != ProxyAccept::Off && self.proxy.trusted.is_empty() {
             return refuse(
                 "proxy.trusted",

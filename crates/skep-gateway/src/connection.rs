@@ -4,10 +4,11 @@
 //! is ready and takes the connection at once. Everything unusual (slow clients, holding, remote dialling, refusals) is
 //! boxed, so that the thousands of connections that only move bytes stay small.
 
+mod destination;
 mod dial;
 mod greet;
 mod hold;
-mod refuse;
+pub(crate) mod refuse;
 mod relay;
 
 use std::io;
@@ -20,10 +21,12 @@ use tokio::net::TcpStream;
 
 use crate::directory::Tenant;
 use crate::greeting::Greeting;
+use crate::node_tunnel::{Arrival, Whose};
 use crate::proxy_protocol;
 use crate::rejection::Rejection;
 use crate::shared::{Seat, Shared};
 use crate::socket;
+use destination::Destination;
 
 /// A client's socket, registered with the event loop only when something has to be waited for.
 #[derive(Debug)]
@@ -37,6 +40,13 @@ impl Client {
         match self {
             Self::New(socket) => TcpStream::from_std(socket.into()),
             Self::Registered(stream) => Ok(stream),
+        }
+    }
+
+    fn into_socket(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::New(socket) => Ok(socket),
+            Self::Registered(stream) => Ok(stream.into_std()?.into()),
         }
     }
 }
@@ -57,10 +67,14 @@ pub(crate) async fn serve(seat: Seat, socket: OwnedFd, source: SocketAddr) {
         Ok(greeted) => greeted,
         Err((client, reason)) => return refuse(None, client, reason).await,
     };
-    let (tenant, opening) = match find(&seat, &client, greeting, source).await {
-        Ok(found) => found,
+    let tenant = match destination::find(&seat, &client, &greeting).await {
+        Ok(Destination::ApiServers(tenant)) => tenant,
+        Ok(Destination::Tunnel(whose)) => {
+            return Box::pin(enter_tunnel(seat, client, greeting, source, whose)).await;
+        }
         Err(reason) => return refuse(None, Some(client), reason).await,
     };
+    let opening = opening(&seat, &client, greeting, source, &tenant);
     let Some(_permit) = tenant.open().enter() else {
         return refuse(Some(&tenant), Some(client), Rejection::TenantConnections).await;
     };
@@ -71,30 +85,15 @@ pub(crate) async fn serve(seat: Seat, socket: OwnedFd, source: SocketAddr) {
     }
 }
 
-/// The tenant a greeting asks for, and what its API server gets first.
-async fn find(
-    seat: &Seat,
-    client: &Client,
-    greeting: Box<Greeting>,
-    source: SocketAddr,
-) -> Result<(Arc<Tenant>, Vec<u8>), Rejection> {
-    let tenant = match lookup(seat, &greeting) {
-        Some(tenant) => tenant,
-        None if seat.directory.is_complete() => return Err(unknown(&greeting)),
-        // Just started: a tenant that is not known yet is not an unknown one.
-        None => Box::pin(hold::until_known(seat, client, &greeting)).await?,
-    };
-    let opening = opening(seat, client, greeting, source, &tenant);
-    Ok((tenant, opening))
-}
-
-fn lookup(shared: &Shared, greeting: &Greeting) -> Option<Arc<Tenant>> {
-    let by_name = greeting.server_name.as_ref().and_then(|name| shared.directory.by_host(name));
-    by_name.or_else(|| shared.directory.by_authority(greeting.authority.as_ref()?))
-}
-
-fn unknown(greeting: &Greeting) -> Rejection {
-    if greeting.server_name.is_some() { Rejection::UnknownServerName } else { Rejection::NoServerName }
+/// Hands a connection to the thread of the tunnels.
+async fn enter_tunnel(seat: Seat, client: Client, greeting: Box<Greeting>, source: SocketAddr, whose: Whose) {
+    let Ok(socket) = client.into_socket() else { return };
+    let shared = Arc::clone(&seat);
+    let arrival = Arrival { socket, said: greeting.bytes, source, seat, whose };
+    if let Err(Arrival { socket, seat, .. }) = shared.tunnels.enter(arrival) {
+        let client = Some(Client::New(socket));
+        refuse::refuse(&seat, None, client, source, Rejection::TunnelHandshakes).await;
+    }
 }
 
 /// What the client said, behind a PROXY header if API servers get one.

@@ -95,6 +95,7 @@ impl Directory {
         let known = current.hosts.get(host);
         if let (Some(route), Some(tenant)) = (&route, known)
             && tenant.id() == &*route.tenant
+            && tenant.namespace() == &*route.namespace
         {
             tenant.update(&route.pods, self.is_current());
             return;
@@ -110,7 +111,8 @@ impl Directory {
         }
         if let Some(route) = route {
             tracing::info!(tenant = &*route.tenant, host, "tenant added");
-            let tenant = Arc::new(Tenant::new(route.tenant.clone(), host.into(), self.bounds));
+            let tenant = Tenant::new(route.tenant.clone(), host.into(), route.namespace, self.bounds);
+            let tenant = Arc::new(tenant);
             tenant.update(&route.pods, self.is_current());
             names.ids.insert(route.tenant, tenant.clone());
             names.hosts.insert(host.into(), tenant);

@@ -1,5 +1,6 @@
 //! The gateway as a whole: bind, run, stop.
 
+use std::fmt;
 use std::future::pending;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -15,6 +16,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::error::GatewayError;
 use crate::metrics::Metrics;
+use crate::node_tunnel::{Hall, Identities, KubernetesIdentities};
 use crate::shared::Shared;
 use crate::worker::{Crew, Running};
 use crate::{socket, watch};
@@ -32,11 +34,17 @@ pub enum Source {
 }
 
 /// A bound gateway. Clients may connect from now on; they are served once it [`run`](Self::run)s.
-#[derive(Debug)]
 pub struct Gateway {
     shared: Arc<Shared>,
-    listener: OwnedFd,
+    listeners: Vec<OwnedFd>,
     local: SocketAddr,
+    identities: Option<Arc<dyn Identities>>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("local", &self.local).finish_non_exhaustive()
+    }
 }
 
 impl Gateway {
@@ -56,10 +64,27 @@ impl Gateway {
             let most = (possible / 2).max(1);
             config.limits.connections_per_tenant = config.limits.connections_per_tenant.min(most);
         }
-        let failed = |source| GatewayError::Listen { address: config.listen, source };
-        let listener = socket::listen(config.listen, config.timeouts.keepalive).map_err(failed)?;
-        let local = socket::local_address(&listener).map_err(failed)?;
-        Ok(Self { shared: Arc::new(Shared::new(config)), listener, local })
+        let failed = |address| move |source| GatewayError::Listen { address, source };
+        let keepalive = config.timeouts.keepalive;
+        let first = socket::listen(config.listen, keepalive).map_err(failed(config.listen))?;
+        let local = socket::local_address(&first).map_err(failed(config.listen))?;
+        let mut listeners = vec![first];
+        // What a listener on all addresses has already cannot be taken once more.
+        let covers = |address: &SocketAddr| {
+            config.listen.ip().is_unspecified()
+                && (local.port(), local.is_ipv4()) == (address.port(), address.is_ipv4())
+        };
+        for address in config.also.iter().filter(|address| !covers(address)) {
+            listeners.push(socket::listen_anyway(*address, keepalive).map_err(failed(*address))?);
+        }
+        Ok(Self { shared: Arc::new(Shared::new(config)), listeners, local, identities: None })
+    }
+
+    /// Has tunnels with identities from here. Not needed with [`Source::Kubernetes`], where they come from the cell.
+    #[must_use]
+    pub fn with_identities(mut self, identities: Arc<dyn Identities>) -> Self {
+        self.identities = Some(identities);
+        self
     }
 
     /// Where clients connect, with the port the system chose if none was asked for.
@@ -85,11 +110,19 @@ impl Gateway {
         let shared = self.shared.clone();
         let crew = Crew {
             shared: shared.clone(),
-            listener: self.listener,
+            listeners: self.listeners,
             closing: closing.clone(),
             stop: stop.clone(),
         };
         let mut running = crew.start().map_err(|(worker, source)| GatewayError::Worker { worker, source })?;
+        let identities = self.identities.or_else(|| match &source {
+            Source::Kubernetes(client) => Some(Arc::new(KubernetesIdentities::new(client.clone())) as _),
+            Source::Directory => None,
+        });
+        if let Some(identities) = identities {
+            let hall = Hall::start(shared.clone(), identities, closing.clone(), stop.clone());
+            running.push(hall.map_err(|source| GatewayError::Worker { worker: running.len(), source })?);
+        }
         tracing::info!(address = %self.local, workers = running.len(), "gateway serves");
         let routes = async {
             match source {
@@ -164,6 +197,16 @@ mod tests {
         let error = Gateway::bind(Config::on(first.local_addr())).unwrap_err().to_string();
         assert!(error.starts_with("SKEP-6001: the gateway cannot listen on 127.0.0.1:"), "{error}");
         assert!(error.contains("docs/errors/SKEP-6001.md"), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_is_covered_is_not_taken_twice() {
+        let all = Gateway::bind(Config::on(([0, 0, 0, 0], 0).into())).unwrap();
+        let port = all.local_addr().port();
+        drop(all);
+        let also = vec![([127, 9, 9, 9], port).into()];
+        let gateway = Gateway::bind(Config { also, ..Config::on(([0, 0, 0, 0], port).into()) }).unwrap();
+        assert_eq!(gateway.listeners.len(), 1);
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{ProxyAccept, ProxyProtocol};
+use crate::config::{IpNet, ProxyAccept, ProxyProtocol};
 use crate::hello::{Scanner, ServerName, Verdict};
 use crate::proxy_protocol::{Header, MAX_HEADER, Parsed, SIGNATURE, parse};
 use crate::rejection::Rejection;
@@ -16,6 +16,8 @@ pub(crate) enum HeaderRule {
     Refused,
     /// A header is believed.
     Optional,
+    /// A header is believed about the tenant it names, and about nothing else.
+    Authority,
     /// There must be one.
     Required,
 }
@@ -23,11 +25,12 @@ pub(crate) enum HeaderRule {
 impl HeaderRule {
     /// The rule for a source.
     pub(crate) fn of(config: &ProxyProtocol, source: IpAddr) -> Self {
-        let trusted = || config.trusted.iter().any(|net| net.contains(&source.to_canonical()));
+        let among = |nets: &[IpNet]| nets.iter().any(|net| net.contains(&source.to_canonical()));
         match config.accept {
+            ProxyAccept::Optional if among(&config.trusted) => Self::Optional,
+            ProxyAccept::Required if among(&config.trusted) => Self::Required,
+            _ if among(&config.nodes) => Self::Authority,
             ProxyAccept::Off => Self::Ignored,
-            ProxyAccept::Optional if trusted() => Self::Optional,
-            ProxyAccept::Required if trusted() => Self::Required,
             ProxyAccept::Optional | ProxyAccept::Required => Self::Refused,
         }
     }
@@ -38,6 +41,9 @@ impl HeaderRule {
 pub(crate) struct Greeting {
     /// Host of the ClientHello.
     pub(crate) server_name: Option<ServerName>,
+    /// It has no server name and offers no protocols: what an API server before 1.36 says on its way to the tunnel, and
+    /// hardly anybody else.
+    pub(crate) bare: bool,
     /// Host a trusted proxy names.
     pub(crate) authority: Option<ServerName>,
     /// The client and what it connected to, as a trusted proxy says.
@@ -88,13 +94,13 @@ impl Greeter {
         let Some(verdict) = self.scanner.feed(unread)? else {
             return if self.room() == 0 { Err(Rejection::HelloTooLarge) } else { Ok(None) };
         };
-        let server_name = match verdict {
-            Verdict::Name(name) => Some(name),
-            Verdict::NoName => None,
+        let (server_name, bare) = match verdict {
+            Verdict::Name(name) => (Some(name), false),
+            Verdict::NoName { protocols } => (None, !protocols),
         };
         let Header { addresses, authority } = self.header.take().unwrap_or_default();
         let bytes = std::mem::take(&mut self.bytes);
-        Ok(Some(Box::new(Greeting { server_name, authority, addresses, bytes })))
+        Ok(Some(Box::new(Greeting { server_name, bare, authority, addresses, bytes })))
     }
 
     /// Reads the header; how many bytes it took, or nothing if it is not complete.
@@ -108,7 +114,8 @@ impl Greeter {
         match parse(&self.bytes)? {
             Parsed::Incomplete(_) => Ok(None),
             Parsed::Complete(header, length) => {
-                (self.header, self.past_header) = (Some(header), true);
+                let addresses = header.addresses.filter(|_| self.rule != HeaderRule::Authority);
+                (self.header, self.past_header) = (Some(Header { addresses, ..header }), true);
                 Ok(Some(length))
             }
             Parsed::Absent if self.rule == HeaderRule::Required => Err(Rejection::ProxyMalformed),

@@ -30,7 +30,10 @@ pub enum Verdict {
     /// It asks for this host.
     Name(ServerName),
     /// It has no server name.
-    NoName,
+    NoName {
+        /// Whether it offers application protocols (ALPN): every browser, kubectl and curl does.
+        protocols: bool,
+    },
 }
 
 /// Why bytes are not a ClientHello.

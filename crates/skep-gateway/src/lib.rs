@@ -2,7 +2,8 @@
 //! of the tenant that the server name (SNI) of their ClientHello asks for.
 //!
 //! Guarantees
-//! * TLS is never terminated: the gateway has no key, sees no request and adds nothing to the stream.
+//! * The TLS of a tenant's API is never terminated: the gateway has no key for it, sees no request and adds nothing to the
+//!   stream. The way from API servers to nodes has names and keys of its own ([`node_tunnel`]).
 //! * A pod that is not ready or is being deleted gets no new connections and keeps those it has; a connection is only
 //!   closed for it a bounded time after the pod is gone.
 //! * A pod that says when it closes its connections (`skep.dev/closes-after-ms`) is replaced without a lost request:
@@ -22,6 +23,7 @@
 //!   worker thread: accept → greet → find tenant → hold? → dial → tunnel              many readers
 //! ```
 
+mod clock;
 mod closing;
 pub mod config;
 mod connection;
@@ -32,6 +34,7 @@ mod greeting;
 pub mod hello;
 pub mod limits;
 mod metrics;
+pub mod node_tunnel;
 pub mod proxy_protocol;
 pub mod rate;
 mod rejection;

@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::directory::Tenant;
+use crate::node_tunnel::{DialResult, TenantTunnel};
 use crate::rejection::Rejection;
 use crate::shared::Shared;
 
@@ -65,6 +66,18 @@ const TENANT_FIGURES: [TenantFigure; 5] = [
     }),
 ];
 
+/// A figure of the tunnels of each tenant that has some: name, help, value.
+type TunnelFigure = (&'static str, &'static str, fn(&TenantTunnel) -> Value);
+
+const TUNNEL_FIGURES: [TunnelFigure; 2] = [
+    ("gateway_tunnel_agents", "Nodes of the tenant that are connected", |t| Value::Level(t.agents())),
+    (
+        "gateway_tunnel_open_connections",
+        "Open connections from API servers of the tenant to its nodes",
+        |t| Value::Level(t.open()),
+    ),
+];
+
 fn count(counter: &AtomicU64) -> Value {
     Value::Count(counter.load(Ordering::Relaxed))
 }
@@ -87,6 +100,21 @@ impl Metrics {
     /// Connections that wait for an API server.
     pub fn held_connections(&self) -> usize {
         self.0.held.used()
+    }
+
+    /// Nodes that are connected, of all tenants.
+    pub fn tunnel_agents(&self) -> usize {
+        self.tunnels(TenantTunnel::agents)
+    }
+
+    /// Connections from API servers to nodes that are open, of all tenants.
+    pub fn tunnel_connections(&self) -> usize {
+        self.tunnels(TenantTunnel::open)
+    }
+
+    fn tunnels(&self, figure: impl Fn(&TenantTunnel) -> usize) -> usize {
+        let tenants = self.0.directory.tenants();
+        tenants.iter().filter_map(|tenant| tenant.tunnel()).map(|tunnel| figure(tunnel)).sum()
     }
 
     /// Connections that were closed for this reason.
@@ -143,8 +171,37 @@ impl Collector for Metrics {
             Rejection::ALL.into_iter().map(of).filter(|(_, count)| *count > 0)
         });
         let help = "Connections of the tenant closed before they reached an API server";
-        family(&mut encoder, "gateway_tenant_rejected", help, rejected)
+        family(&mut encoder, "gateway_tenant_rejected", help, rejected)?;
+        encode_tunnels(&mut encoder, &tenants)
     }
+}
+
+/// Figures of the tunnels; nothing of tenants that have none.
+fn encode_tunnels(encoder: &mut DescriptorEncoder<'_>, tenants: &[Arc<Tenant>]) -> fmt::Result {
+    let tunnels = || tenants.iter().filter_map(|tenant| Some((tenant.id(), tenant.tunnel()?)));
+    for (name, help, value) in TUNNEL_FIGURES {
+        let series = tunnels().map(|(id, tunnel)| ([("tenant", id)], value(tunnel)));
+        value_family(encoder, name, help, series)?;
+    }
+    let bytes = tunnels().flat_map(|(id, tunnel)| {
+        let (to, from) = tunnel.stats().bytes();
+        [("to_nodes", to), ("from_nodes", from)]
+            .map(|(direction, count)| ([("tenant", id), ("direction", direction)], count))
+    });
+    family(
+        encoder,
+        "gateway_tunnel_bytes",
+        "Bytes moved between API servers and nodes of the tenant",
+        bytes,
+    )?;
+    let dials = tunnels().flat_map(|(id, tunnel)| {
+        let of = move |result: DialResult| {
+            ([("tenant", id), ("result", result.label())], tunnel.stats().results(result))
+        };
+        DialResult::ALL.into_iter().map(of).filter(|(_, count)| *count > 0)
+    });
+    let help = "Connections that API servers of the tenant asked for, by what became of them";
+    family(encoder, "gateway_tunnel_dials", help, dials)
 }
 
 impl Value {

@@ -42,6 +42,16 @@ pub enum Rejection {
     HoldAborted,
     /// API servers took the connection and closed it without a byte, too often.
     NoAnswer,
+    /// Too many TLS handshakes of tunnels at a time.
+    TunnelHandshakes,
+    /// The tenant's Secret for tunnels is not there or cannot be read.
+    TunnelIdentity,
+    /// The TLS handshake of a tunnel failed: no certificate, a foreign one, or not in time.
+    TunnelTls,
+    /// The certificate belongs to the tenant, but neither to a node nor to an API server.
+    TunnelRole,
+    /// The tenant has as many agents or connections from API servers as it may.
+    TunnelConnections,
 }
 
 /// Fatal alerts of RFC 8446 section 6.
@@ -58,7 +68,7 @@ impl Rejection {
     pub const COUNT: usize = Self::ALL.len();
 
     /// All of them, in the order of their index.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::Connections,
         Self::SourceRate,
         Self::Handshakes,
@@ -77,6 +87,11 @@ impl Rejection {
         Self::HoldTimeout,
         Self::HoldAborted,
         Self::NoAnswer,
+        Self::TunnelHandshakes,
+        Self::TunnelIdentity,
+        Self::TunnelTls,
+        Self::TunnelRole,
+        Self::TunnelConnections,
     ];
 
     /// Value of the metric label `reason`.
@@ -100,11 +115,16 @@ impl Rejection {
             Self::HoldTimeout => "hold_timeout",
             Self::HoldAborted => "hold_aborted",
             Self::NoAnswer => "no_answer",
+            Self::TunnelHandshakes => "tunnel_handshakes",
+            Self::TunnelIdentity => "tunnel_identity",
+            Self::TunnelTls => "tunnel_tls",
+            Self::TunnelRole => "tunnel_role",
+            Self::TunnelConnections => "tunnel_connections",
         }
     }
 
     /// The error page for people who meet it: `SKEP-6004` names, `6005` waiting, `6006` limits, `6007` handshakes,
-    /// `6008` PROXY headers.
+    /// `6008` PROXY headers, `8083` to `8085` tunnels.
     pub const fn code(self) -> u16 {
         match self {
             Self::NoServerName | Self::UnknownServerName => 6004,
@@ -121,6 +141,9 @@ impl Rejection {
             | Self::Malformed
             | Self::HelloTooLarge => 6007,
             Self::ProxyUntrusted | Self::ProxyMalformed => 6008,
+            Self::TunnelIdentity => 8083,
+            Self::TunnelTls | Self::TunnelRole => 8084,
+            Self::TunnelHandshakes | Self::TunnelConnections => 8085,
         }
     }
 
@@ -131,9 +154,13 @@ impl Rejection {
             Self::Malformed => alert::DECODE_ERROR,
             Self::HelloTooLarge => alert::RECORD_OVERFLOW,
             Self::NotTls => alert::UNEXPECTED_MESSAGE,
-            Self::TenantConnections | Self::Held | Self::TenantHeld | Self::HoldTimeout | Self::NoAnswer => {
-                alert::INTERNAL_ERROR
-            }
+            Self::TenantConnections
+            | Self::Held
+            | Self::TenantHeld
+            | Self::HoldTimeout
+            | Self::NoAnswer
+            | Self::TunnelHandshakes
+            | Self::TunnelIdentity => alert::INTERNAL_ERROR,
             _ => return None,
         };
         // Record: alert (21), TLS 1.2 as every version writes it, two bytes; fatal (2) and what.

@@ -77,6 +77,8 @@ pub struct RoutePod {
 pub struct Route {
     /// Tenant id.
     pub tenant: Arc<str>,
+    /// Namespace of its control plane, of its pods and of its Secrets.
+    pub namespace: Arc<str>,
     /// Its pods with an address, ready or not, by name.
     pub pods: Vec<RoutePod>,
 }
@@ -190,7 +192,8 @@ impl RouteTable {
                 })
             })
             .collect();
-        Some(Route { tenant: plane.tenant.as_str().into(), pods })
+        let (tenant, namespace) = (plane.tenant.as_str().into(), plane.key.namespace.as_str().into());
+        Some(Route { tenant, namespace, pods })
     }
 
     /// Control planes that want a host which an older one has.

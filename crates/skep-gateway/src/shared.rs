@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::config::Config;
 use crate::directory::{Directory, TenantBounds};
 use crate::limits::{Gate, Permit};
+use crate::node_tunnel::Entrance;
 use crate::rate::SourceRate;
 use crate::rejection::Rejection;
 
@@ -15,6 +16,7 @@ use crate::rejection::Rejection;
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) directory: Arc<Directory>,
+    pub(crate) tunnels: Entrance,
     /// Every connection, from accept to close.
     pub(crate) open: Arc<Gate>,
     /// Connections without a complete ClientHello.
@@ -36,6 +38,7 @@ impl Shared {
             TenantBounds { connections: limits.connections_per_tenant, held: limits.held_per_tenant };
         Self {
             directory: Arc::new(Directory::new(bounds)),
+            tunnels: Entrance::default(),
             open: Gate::new(limits.connections),
             handshakes: Gate::new(limits.handshakes),
             held: Gate::new(limits.held),

@@ -18,7 +18,20 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// A listening socket whose connections have `TCP_NODELAY` and keepalive.
 pub(crate) fn listen(address: SocketAddr, keepalive: Duration) -> io::Result<OwnedFd> {
+    listen_on(stream_socket(address)?, address, keepalive)
+}
+
+/// The same at an address that this machine may get later (`IP_FREEBIND` in ip(7)).
+pub(crate) fn listen_anyway(address: SocketAddr, keepalive: Duration) -> io::Result<OwnedFd> {
     let socket = stream_socket(address)?;
+    match address {
+        SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,
+        SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&socket, true)?,
+    }
+    listen_on(socket, address, keepalive)
+}
+
+fn listen_on(socket: OwnedFd, address: SocketAddr, keepalive: Duration) -> io::Result<OwnedFd> {
     // Only lets a restarted gateway bind while old connections linger; a port in use is still refused.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     set_options(&socket, keepalive)?;
@@ -119,6 +132,17 @@ mod tests {
         assert_eq!(sockopt::tcp_keepidle(&server).unwrap(), Duration::from_secs(9));
         assert_eq!(sockopt::tcp_keepintvl(&server).unwrap(), Duration::from_secs(3));
         assert_eq!(receive(&server, &mut [0; 9]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn an_address_that_is_not_there_yet_can_be_listened_on() {
+        // TEST-NET-3: nobody has it.
+        let address = SocketAddr::from(([203, 0, 113, 7], 6443));
+        let early = listen(address, Duration::from_secs(9)).unwrap_err();
+        assert_eq!(early.kind(), io::ErrorKind::AddrNotAvailable);
+        let listener = listen_anyway(address, Duration::from_secs(9)).unwrap();
+        assert_eq!(local_address(&listener).unwrap(), address);
         assert_eq!(accept(&listener).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 

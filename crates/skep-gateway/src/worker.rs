@@ -5,11 +5,13 @@
 //! that a few long ones do not gather on one core. (A socket per worker with `SO_REUSEPORT` would spread them by
 //! chance, and would let another process of the same user take part of the traffic.)
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::io::Interest;
@@ -34,7 +36,7 @@ type Accepted = (OwnedFd, SocketAddr, Seat);
 /// What all workers of a gateway are given.
 pub(crate) struct Crew {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) listener: OwnedFd,
+    pub(crate) listeners: Vec<OwnedFd>,
     /// No new connections.
     pub(crate) closing: CancellationToken,
     /// No connections.
@@ -47,8 +49,8 @@ pub(crate) type Running = oneshot::Receiver<io::Result<()>>;
 struct Worker {
     index: usize,
     shared: Arc<Shared>,
-    /// A duplicate of the listening socket; the last worker to close its own closes the port.
-    listener: OwnedFd,
+    /// Duplicates of the listening sockets; the last worker to close its own closes the ports.
+    listeners: Vec<OwnedFd>,
     inbox: mpsc::Receiver<Accepted>,
     others: Arc<[mpsc::Sender<Accepted>]>,
     closing: CancellationToken,
@@ -63,10 +65,11 @@ impl Crew {
         let others: Arc<[_]> = others.into();
         let mut running = Vec::with_capacity(count);
         for (index, inbox) in inboxes.into_iter().enumerate() {
-            let started = self.listener.try_clone().and_then(|listener| {
+            let listeners: io::Result<Vec<_>> = self.listeners.iter().map(OwnedFd::try_clone).collect();
+            let started = listeners.and_then(|listeners| {
                 let (shared, others) = (self.shared.clone(), others.clone());
                 let (closing, stop) = (self.closing.clone(), self.stop.clone());
-                Worker { index, shared, listener, inbox, others, closing, stop }.start()
+                Worker { index, shared, listeners, inbox, others, closing, stop }.start()
             });
             running.push(started.map_err(|error| {
                 self.stop.cancel();
@@ -91,28 +94,34 @@ impl Worker {
     }
 
     async fn run(self) -> io::Result<()> {
-        let Self { index, shared, listener, mut inbox, others, closing, stop } = self;
+        let Self { index, shared, listeners, mut inbox, others, closing, stop } = self;
         let desk = Desk { index, shared, others };
         // Only waited on, never read: the runtime has no safe way to watch a socket from which something else than its
         // own streams is to be accepted.
-        let listener = TcpStream::from_std(listener.into())?;
+        let watched = listeners.into_iter().map(|listener| TcpStream::from_std(listener.into()));
+        let listeners = watched.collect::<io::Result<Vec<_>>>()?;
+        let mut turn = 0;
         loop {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 () = closing.cancelled() => break,
                 Some(accepted) = inbox.recv() => serve(accepted),
-                ready = listener.readable() => {
-                    ready?;
-                    desk.accept(&listener).await;
+                ready = readable(&listeners, turn) => {
+                    let ready = ready?;
+                    if let Some(listener) = listeners.get(ready) {
+                        desk.accept(listener).await;
+                    }
+                    turn = ready + 1;
                 }
             }
         }
-        // Closing the socket would reset what waits in its queue: take it.
-        while let Ok((socket, source)) = socket::accept(&listener) {
-            desk.admit(socket, source);
+        // Closing a socket would reset what waits in its queue: take it.
+        for listener in listeners {
+            while let Ok((socket, source)) = socket::accept(&listener) {
+                desk.admit(socket, source);
+            }
         }
-        drop(listener);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -120,6 +129,21 @@ impl Worker {
             }
         }
     }
+}
+
+/// The first listener with a connection, beginning with `turn`: one that always has some does not stop the others.
+async fn readable(listeners: &[TcpStream], turn: usize) -> io::Result<usize> {
+    let count = listeners.len().max(1);
+    poll_fn(|cx| {
+        for index in (turn..turn + count).map(|index| index % count) {
+            let Some(listener) = listeners.get(index) else { continue };
+            if let Poll::Ready(ready) = listener.poll_read_ready(cx) {
+                return Poll::Ready(ready.map(|()| index));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Takes connections in and says where they live.

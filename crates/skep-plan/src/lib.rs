@@ -7,6 +7,7 @@
 //!   or a list of refusals that say what would be accepted;
 //! * [`diff()`]: two such specs become a [`Plan`]: what changes, which program restarts or rolls, and why;
 //! * [`rollout`]: which of a control plane's programs may be brought to their goal now, and what the others wait for;
+//! * [`node_pool`]: what a `NodePool` asks for, checked; which machines are made, deleted or changed next, and why;
 //! * [`address`]: addresses of pods, known before the pods start;
 //! * [`egress`]: the way of an API server into its own cluster;
 //! * [`pod`]: what the pods of control planes and of datastores have in common.
@@ -19,6 +20,7 @@ pub mod diff;
 pub mod egress;
 pub mod flags;
 pub mod network;
+pub mod node_pool;
 pub mod pod;
 pub mod refusal;
 pub mod resolve;

@@ -10,6 +10,10 @@ use skep_api::KubeVersion;
 
 use crate::Refusal;
 
+mod node;
+
+pub use node::{NODE_MINORS_BEHIND, NodeSkew, node_fits, oldest_node};
+
 /// What is known about the versions of a control plane that exists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Versions {

@@ -83,6 +83,9 @@ pub enum Command {
     Gateway(gateway::Gateway),
     /// Run a virtual node as a program of its own
     Vnode(part::Vnode),
+    /// Programs that run on the nodes of a cluster
+    #[command(subcommand)]
+    Node(part::Node),
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod get;
 mod kubeconfig;
 mod kubectl;
 mod logs;
+mod node;
 mod part;
 mod plan;
 mod status;
@@ -22,7 +23,7 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{self, Cli, Command},
     error::Result,
     output, runtime,
 };
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Operator(args) => part::operator(&global, &args).map(done),
         Command::Gateway(args) => part::gateway(&global, &args).map(done),
         Command::Vnode(args) => part::vnode(&global, &args).map(done),
+        Command::Node(cli::part::Node::Agent(args)) => node::agent(&args).map(done),
     }
 }
 

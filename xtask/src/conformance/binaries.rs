@@ -54,6 +54,7 @@ fn recipe() -> anyhow::Result<Recipe> {
         file: file.to_owned(),
         verb,
         package: package.to_owned(),
+        tags: Vec::new(),
         ldflags,
         links: Vec::new(),
     };

@@ -39,6 +39,7 @@ pub(super) fn workload(inputs: &Inputs<'_>, config: &ConfigMap) -> Workload {
         program,
         resources: &spec.resources,
         args: args(inputs),
+        directory: Some(PKI),
         port: PORT,
         mounts: vec![
             Mount { name: "pki", path: PKI, source: Source::Secret(program.name()) },
@@ -130,7 +131,7 @@ fn network(inputs: &Inputs<'_>) -> Flags {
         ("service-cluster-ip-range", inputs.ranges.services.to_string()),
         // Aggregated APIs are reached at their endpoints: no kube-proxy runs beside a tenant's API server.
         ("enable-aggregator-routing", "true".to_owned()),
-        ("egress-selector-config-file", format!("{CONFIG}/{}", files::EGRESS)),
+        ("egress-selector-config-file", format!("{CONFIG}/{}", files::egress(inputs.owner))),
         ("kubelet-client-certificate", format!("{PKI}/kubelet-client.crt")),
         ("kubelet-client-key", format!("{PKI}/kubelet-client.key")),
         ("kubelet-preferred-address-types", "InternalIP,Hostname".to_owned()),

@@ -38,6 +38,7 @@ pub(super) fn workload(inputs: &Inputs<'_>, program: Program) -> Workload {
             .map(|(name, value)| format!("--{name}={value}"))
             .chain(extra(&controller.flags))
             .collect(),
+        directory: None,
         port,
         mounts: vec![Mount { name: "pki", path: PKI, source: Source::Secret(program.name()) }],
         probes: probes::controller(port),

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use skep_api::ControlPlane;
-use skep_plan::{egress, flags::Program};
+use skep_plan::{egress::tunnel, flags::Program};
 
+use super::Inputs;
 use crate::names;
+use crate::pki::{DOOR_AUTHORITIES, TUNNEL_CLIENT};
 
 /// File names in the ConfigMap.
 pub(super) const AUDIT_POLICY: &str = "audit-policy.yaml";
-pub(super) const EGRESS: &str = "egress.yaml";
+const EGRESS: &str = "egress.yaml";
+const EGRESS_BY_DOOR: &str = "egress-by-door.yaml";
 pub(super) const AUTHENTICATION: &str = "authentication.yaml";
 
 /// Who did what, without what was said: request bodies never reach the log, so that it holds no Secret. Reads of the
@@ -47,11 +50,6 @@ rules:
 - level: Metadata
 ";
 
-/// A cluster without nodes has no network to reach: what is meant for it (webhooks and extension API servers behind
-/// Services, kubelets) fails at once and by name, and no packet for a Service address leaves the machine by its default
-/// route. The socket cannot exist: nobody can create it in a read-only root file system.
-const NO_NODES: &str = "/skep/this-cluster-has-no-nodes";
-
 /// Without a credential one may ask whether the server is alive, and nothing else.
 const AUTHENTICATION_TEXT: &str = "\
 apiVersion: apiserver.config.k8s.io/v1
@@ -64,11 +62,42 @@ anonymous:
   - path: /healthz
 ";
 
-/// The ConfigMap with all of them.
-pub(super) fn config(owner: &ControlPlane) -> ConfigMap {
-    let egress = egress::through(NO_NODES);
-    let data =
-        [(AUDIT_POLICY, AUDIT_POLICY_TEXT), (EGRESS, egress.as_str()), (AUTHENTICATION, AUTHENTICATION_TEXT)];
+/// Name of the egress configuration for the version that is to run.
+pub(super) fn egress(owner: &ControlPlane) -> &'static str {
+    let named = owner.spec.version.parse().is_ok_and(|version| tunnel::knows_server_names(&version));
+    if named { EGRESS } else { EGRESS_BY_DOOR }
+}
+
+/// Everything meant for the inside of the cluster (webhooks and extension API servers behind Services, kubelets) goes to
+/// the gateway's tunnels, and no packet for a Service address leaves the machine by its default route. A cluster without
+/// nodes hears at once that it has none.
+///
+/// The server name is the tenant's id: it never changes, a host might. Paths count from the program's working directory,
+/// the directory with its keys: pods that are processes of a host see it somewhere else, and a path inside a file is out of
+/// anybody's reach.
+fn egress_text(inputs: &Inputs<'_>, by_door: bool) -> String {
+    let name = tunnel::server_name(&inputs.owner.spec.tenant);
+    let authorities = if by_door { DOOR_AUTHORITIES } else { "ca.crt" };
+    tunnel::through(&tunnel::Way {
+        gateway: &inputs.cell.gateway,
+        server_name: (!by_door).then_some(name.as_str()),
+        authorities,
+        cert: &format!("{TUNNEL_CLIENT}.crt"),
+        key: &format!("{TUNNEL_CLIENT}.key"),
+    })
+}
+
+/// The ConfigMap with all of them. Both egress configurations are always there: in an upgrade an API server of the older
+/// version may start once more, and would refuse the newer file.
+pub(super) fn config(inputs: &Inputs<'_>) -> ConfigMap {
+    let owner = inputs.owner;
+    let (by_name, by_door) = (egress_text(inputs, false), egress_text(inputs, true));
+    let data = [
+        (AUDIT_POLICY, AUDIT_POLICY_TEXT),
+        (EGRESS, by_name.as_str()),
+        (EGRESS_BY_DOOR, by_door.as_str()),
+        (AUTHENTICATION, AUTHENTICATION_TEXT),
+    ];
     ConfigMap {
         metadata: names::meta(owner, Program::KubeApiserver.name()),
         data: Some(names::map(data)),

@@ -1,8 +1,8 @@
 //! What keeps others out and what keeps enough copies up.
 //!
 //! The tenant's namespace denies everything. API servers may be reached by anybody who reaches their port, because TLS
-//! and client certificates decide there and the gateway may run anywhere; they may reach their datastore and ask DNS.
-//! Controllers may reach the gateway. Nothing else: a tenant that makes its API server call an address (by an extension,
+//! and client certificates decide there and the gateway may run anywhere; they may reach their datastore, the gateway (which
+//! leads to the tenant's own nodes) and ask DNS. Controllers may reach the gateway. Nothing else: a tenant that makes its API server call an address (by an extension,
 //! a webhook, an issuer) does not reach the cell's network.
 
 use k8s_openapi::api::networking::v1::{
@@ -77,7 +77,7 @@ pub(super) fn policies(inputs: &Inputs<'_>) -> Vec<NetworkPolicy> {
             Program::KubeApiserver.name(),
             names::selector(tenant, Program::KubeApiserver),
             Some(vec![from_anywhere]),
-            Some(vec![to_datastore, dns()]),
+            Some(vec![to_datastore, to_gateway.clone(), dns()]),
         ),
         policy(names::CONTROLLERS, controllers, None, Some(vec![to_gateway, dns()])),
     ]

@@ -37,6 +37,8 @@ pub(super) struct Parts<'a> {
     pub(super) program: Program,
     pub(super) resources: &'a ResourceBundle,
     pub(super) args: Vec<String>,
+    /// Where it starts, for files that name others relative to it.
+    pub(super) directory: Option<&'static str>,
     pub(super) port: i32,
     pub(super) mounts: Vec<Mount>,
     pub(super) probes: Probes,
@@ -53,6 +55,7 @@ pub(super) fn spec(inputs: &Inputs<'_>, parts: Parts<'_>) -> PodSpec {
         image: Some(spec.image.clone()),
         command: Some(vec![program.name().to_owned()]),
         args: Some(parts.args),
+        working_dir: parts.directory.map(str::to_owned),
         env: Some(pod::environment(parts.resources)),
         ports: Some(vec![ContainerPort {
             name: Some("https".to_owned()),

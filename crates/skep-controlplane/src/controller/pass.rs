@@ -5,13 +5,14 @@ use k8s_openapi::jiff::Timestamp;
 use skep_api::{ControlPlane, KubeVersion, TenantId};
 use skep_datastore::TenantAccess;
 use skep_kubeops::Next;
+use skep_plan::egress::tunnel;
 use skep_plan::network;
 
 use super::apply::{Applied, Prepared};
 use super::dereference::Found;
 use super::{ControlPlaneReconciler, RENEWAL_LOOK, SOONEST};
 use crate::build::{self, Inputs, Manifests};
-use crate::pki::{self, Authorities, Issued};
+use crate::pki::{self, Authorities, Gateway, Issued};
 use crate::status::{self, Phase, Report};
 use crate::{Error, names, observe};
 
@@ -58,7 +59,12 @@ impl ControlPlaneReconciler {
         };
         let cell = &self.config.cell;
         let goal = version(owner)?;
-        let issued = pki::issue(&owner.spec, authorities, access, &found.stored, &cell.gateway, now)?;
+        let door = match tunnel::knows_server_names(&goal) {
+            true => None,
+            false => Some(self.door(now).await?),
+        };
+        let gateway = Gateway { url: &cell.gateway, door: door.as_deref() };
+        let issued = pki::issue(&owner.spec, authorities, access, &found.stored, &gateway, now)?;
         let manifests = manifests(owner, access, &issued, cell)?;
         let secrets =
             issued.secrets.iter().map(|(name, data)| build::secret(owner, name, data.clone())).collect();

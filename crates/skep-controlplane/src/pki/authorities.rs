@@ -21,6 +21,7 @@ const OVERLAP: Duration = Duration::from_secs(90 * 86_400);
 
 const CLUSTER: &str = "cluster-ca";
 const FRONT_PROXY: &str = "front-proxy-ca";
+const TUNNEL: &str = "tunnel-ca";
 const SERVICE_ACCOUNT: &str = "service-account.key";
 const ENCRYPTION: &str = "encryption.key";
 
@@ -72,12 +73,19 @@ impl Generations {
     }
 
     fn read(data: &Data, stem: &str, now: Timestamp) -> Result<Self, Error> {
+        let read = Self::read_if_there(data, stem, now)?;
+        if read.all.is_empty() {
+            return Err(Error::AuthoritiesDamaged { missing: format!("{stem}-1") });
+        }
+        Ok(read)
+    }
+
+    /// The same for an authority that may be made anew; without a generation it has no signer before
+    /// [`Authorities::rotate`].
+    fn read_if_there(data: &Data, stem: &str, now: Timestamp) -> Result<Self, Error> {
         let mut all = Vec::new();
         while let Some(KeyPair { cert_pem, key_pem }) = data.pair(&format!("{stem}-{}", all.len() + 1)) {
             all.push(Authority::from_pem(&cert_pem, key_pem.as_str())?);
-        }
-        if all.is_empty() {
-            return Err(Error::AuthoritiesDamaged { missing: format!("{stem}-1") });
         }
         Ok(Self::new(all, now))
     }
@@ -96,6 +104,8 @@ pub struct Authorities {
     /// Signs the API server towards extension API servers; apart, so that no client certificate of the cluster can
     /// claim to be the front proxy.
     pub front_proxy: Generations,
+    /// Signs the API server towards the gateway's tunnels; apart, so that nothing a tenant can have signed opens them.
+    pub tunnel: Generations,
     /// Signs service account tokens.
     pub service_account: ServiceAccountKey,
     /// Encrypts Secrets in the datastore.
@@ -104,10 +114,11 @@ pub struct Authorities {
 
 impl std::fmt::Debug for Authorities {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { cluster, front_proxy, .. } = self;
+        let Self { cluster, front_proxy, tunnel, .. } = self;
         f.debug_struct("Authorities")
             .field("cluster", cluster)
             .field("front_proxy", front_proxy)
+            .field("tunnel", tunnel)
             .finish_non_exhaustive()
     }
 }
@@ -124,6 +135,7 @@ impl Authorities {
         Ok(Self {
             cluster: one(format!("{tenant} {CLUSTER}"))?,
             front_proxy: one(format!("{tenant} {FRONT_PROXY}"))?,
+            tunnel: one(format!("{tenant} {TUNNEL}"))?,
             service_account: ServiceAccountKey::generate()?,
             encryption: random_key(),
         })
@@ -141,6 +153,8 @@ impl Authorities {
         Ok(Self {
             cluster: Generations::read(data, CLUSTER, now)?,
             front_proxy: Generations::read(data, FRONT_PROXY, now)?,
+            // Tenants of earlier versions have none, and nothing is lost with it.
+            tunnel: Generations::read_if_there(data, TUNNEL, now)?,
             service_account: ServiceAccountKey::from_pem(token_key)?,
             encryption,
         })
@@ -153,7 +167,8 @@ impl Authorities {
     pub fn rotate(&mut self, tenant: &str, now: Timestamp) -> Result<bool, Error> {
         let cluster = self.cluster.rotate(&format!("{tenant} {CLUSTER}"), now)?;
         let front_proxy = self.front_proxy.rotate(&format!("{tenant} {FRONT_PROXY}"), now)?;
-        Ok(cluster || front_proxy)
+        let tunnel = self.tunnel.rotate(&format!("{tenant} {TUNNEL}"), now)?;
+        Ok(cluster || front_proxy || tunnel)
     }
 
     /// What is stored of them.
@@ -161,6 +176,7 @@ impl Authorities {
         let mut data = Data::default();
         self.cluster.write(&mut data, CLUSTER);
         self.front_proxy.write(&mut data, FRONT_PROXY);
+        self.tunnel.write(&mut data, TUNNEL);
         data.put(SERVICE_ACCOUNT, self.service_account.private_pem.as_str());
         data.put(ENCRYPTION, to_hex(&self.encryption));
         data
@@ -168,7 +184,7 @@ impl Authorities {
 
     /// When the role of a generation changes next.
     pub fn next(&self) -> Option<Timestamp> {
-        [self.cluster.roles.next, self.front_proxy.roles.next].into_iter().flatten().min()
+        [&self.cluster, &self.front_proxy, &self.tunnel].into_iter().filter_map(|ca| ca.roles.next).min()
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::Timestamp;
 use skep_api::ControlPlaneSpec;
 use skep_pki::{Ensured, KeyPair, Leaf, Reason};
+use skep_plan::egress::tunnel;
 use skep_plan::flags::Program;
 use skep_plan::network::Checked;
 
@@ -13,6 +14,9 @@ use crate::Error;
 
 /// Life of every leaf: renewed after eight months at the latest.
 pub(super) const LEAF_LIFE: Duration = Duration::from_secs(365 * 86_400);
+/// Life of what the API server shows to the gateway's tunnels. Upstream reads it once, so that a renewal replaces the API
+/// servers: rarely, and others' upgrades come first.
+const TUNNEL_LIFE: Duration = Duration::from_secs(5 * 365 * 86_400);
 /// Upstream's group of those who may do everything, also without any role.
 const MASTERS: &str = "system:masters";
 
@@ -42,6 +46,20 @@ pub(super) fn front_proxy() -> Leaf {
 /// Common name of the front proxy's certificate.
 pub const FRONT_PROXY_NAME: &str = "front-proxy-client";
 
+/// What the API server shows to the gateway's tunnels. At the door the gateway looks here for the tenant's name, and then
+/// for whether the tenant's authority signed it.
+pub(super) fn tunnel_client(tenant: &str) -> Leaf {
+    Leaf::client("kube-apiserver-tunnel", TUNNEL_LIFE).organization(tenant)
+}
+
+/// What the gateway shows under the names of the tenant's tunnels. Signed by the cluster's authority, which node agents
+/// know anyway; the names are nobody else's, so that it is good for nothing else.
+pub(super) fn tunnel_server(spec: &ControlPlaneSpec) -> Leaf {
+    Leaf::server("tunnel", LEAF_LIFE)
+        .dns(tunnel::server_name(&spec.endpoint.host))
+        .dns(tunnel::server_name(&spec.tenant))
+}
+
 /// What a controller shows to the API server; upstream's bootstrap roles are bound to these users.
 pub(super) fn controller(program: Program) -> Leaf {
     Leaf::client(format!("system:{program}"), LEAF_LIFE)
@@ -63,6 +81,7 @@ pub(super) fn admin() -> Leaf {
 pub(super) enum Signer {
     Cluster,
     FrontProxy,
+    Tunnel,
 }
 
 /// Keeps or issues one certificate after the other and notes what happened.
@@ -106,6 +125,7 @@ impl<'a> Bench<'a> {
         let authority = match signer {
             Signer::Cluster => self.authorities.cluster.signer()?,
             Signer::FrontProxy => self.authorities.front_proxy.signer()?,
+            Signer::Tunnel => self.authorities.tunnel.signer()?,
         };
         let Ensured { pair, issued, renewal } = authority.ensure(existing.as_ref(), leaf, self.now)?;
         self.news.extend(issued.map(|why| (format!("{secret}/{stem}"), why)));

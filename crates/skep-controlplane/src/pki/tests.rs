@@ -34,8 +34,10 @@ fn stored(issued: &Issued) -> Stored {
 }
 
 fn issue_at(authorities: &Authorities, stored: &Stored, access: &TenantAccess, at: Timestamp) -> Issued {
-    issue(&owner(|_| {}).spec, authorities, access, stored, "https://127.0.0.1:6443", at).unwrap()
+    issue(&owner(|_| {}).spec, authorities, access, stored, &GATEWAY, at).unwrap()
 }
+
+const GATEWAY: Gateway<'static> = Gateway { url: "https://127.0.0.1:6443", door: None };
 
 #[test]
 fn every_program_gets_what_it_needs_and_no_more() {
@@ -48,7 +50,7 @@ fn every_program_gets_what_it_needs_and_no_more() {
     for (name, data) in &issued.secrets {
         let holds = |stem: &str| data.keys().any(|key| data.text(key) == roots.text(&format!("{stem}.key")));
         assert_eq!(holds("cluster-ca-1"), *name == "kube-controller-manager", "{name}");
-        assert!(!holds("front-proxy-ca-1"), "{name}");
+        assert!(!holds("front-proxy-ca-1") && !holds("tunnel-ca-1"), "{name}");
     }
 }
 
@@ -75,6 +77,8 @@ fn certificates_name_the_right_users() {
         ("kube-apiserver", "server"),
         ("kube-apiserver", "kubelet-client"),
         ("kube-apiserver", "front-proxy-client"),
+        ("kube-apiserver", "tunnel-client"),
+        ("tunnel", "server"),
         ("kube-controller-manager", "server"),
         ("kube-controller-manager", "client"),
         ("kube-scheduler", "server"),
@@ -103,7 +107,7 @@ fn a_second_pass_issues_nothing_and_changes_no_byte() {
     let authorities = Authorities::generate("demo", now()).unwrap();
     let access = access(now());
     let first = issue_at(&authorities, &Stored::default(), &access, now());
-    assert_eq!(first.news.len(), 9, "{:?}", first.news);
+    assert_eq!(first.news.len(), 11, "{:?}", first.news);
     let again = Authorities::read(&authorities.to_data(), days(1)).unwrap();
     let kept = TenantAccess { client: skep_pki::Ensured { issued: None, ..access.client.clone() }, ..access };
     let second = issue_at(&again, &stored(&first), &kept, days(1));
@@ -135,8 +139,7 @@ fn another_name_reissues_the_server_certificate_and_restarts_the_controllers_onl
     let access = access(now());
     let first = issue_at(&authorities, &Stored::default(), &access, now());
     let moved = owner(|spec| spec.endpoint.host = "demo.example.com".into());
-    let second =
-        issue(&moved.spec, &authorities, &access, &stored(&first), "https://127.0.0.1:6443", now()).unwrap();
+    let second = issue(&moved.spec, &authorities, &access, &stored(&first), &GATEWAY, now()).unwrap();
     assert!(
         second.news.contains(&("kube-apiserver/server".to_owned(), Reason::OtherNames)),
         "{:?}",
@@ -167,6 +170,55 @@ fn authorities_rotate_with_overlap() {
     assert!(second.news.iter().all(|(_, why)| *why == Reason::OtherAuthority || *why == Reason::Missing));
     assert_eq!(after.service_account, authorities.service_account, "tokens stay valid");
     assert_eq!(after.encryption, authorities.encryption, "stored Secrets stay readable");
+}
+
+/// Upstream reads what it shows to the tunnels once: it has to be replaced before that ends.
+#[test]
+fn a_new_certificate_for_the_tunnels_replaces_the_api_servers() {
+    let authorities = Authorities::generate("demo", now()).unwrap();
+    let access = access(now());
+    let first = issue_at(&authorities, &Stored::default(), &access, now());
+    let cert =
+        |issued: &Issued| issued.secrets["kube-apiserver"].text("tunnel-client.crt").unwrap().to_owned();
+    let due = days(5 * 365 * 2 / 3 + 1);
+    let second = issue_at(&authorities, &stored(&first), &access, due);
+    assert_ne!(cert(&first), cert(&second));
+    assert_ne!(first.files[&Program::KubeApiserver], second.files[&Program::KubeApiserver]);
+    let ends = skep_pki::validity(&cert(&first)).unwrap().not_after;
+    assert!(ends > days(365 * 5 - 2) && due < ends, "{ends}");
+}
+
+#[test]
+fn tenants_of_earlier_versions_get_an_authority_for_their_tunnels() {
+    let whole = Authorities::generate("demo", now()).unwrap();
+    let mut map = whole.to_data().into_map();
+    map.retain(|key, _| !key.starts_with("tunnel-ca"));
+    let mut read = Authorities::read(&Data::from(map), now()).unwrap();
+    assert!(read.tunnel.signer().is_err());
+    assert!(read.rotate("demo", now()).unwrap());
+    assert!(read.tunnel.signer().is_ok());
+    assert_eq!(read.cluster.bundle().unwrap(), whole.cluster.bundle().unwrap(), "the others stay");
+    assert!(!read.rotate("demo", now()).unwrap());
+}
+
+#[test]
+fn the_door_replaces_only_the_api_servers_that_come_by_it() {
+    let authorities = Authorities::generate("demo", now()).unwrap();
+    let access = access(now());
+    let of = |stored: &Stored, door| {
+        issue(&owner(|_| {}).spec, &authorities, &access, stored, &Gateway { door, ..GATEWAY }, now())
+            .unwrap()
+    };
+    let by_name = of(&Stored::default(), None);
+    let by_door = of(&stored(&by_name), Some("DOOR"));
+    let key = "tunnel-door-ca.crt";
+    assert_eq!(by_name.secrets["kube-apiserver"].text(key), None);
+    assert_eq!(by_door.secrets["kube-apiserver"].text(key), Some("DOOR"));
+    assert_ne!(of(&stored(&by_door), Some("NEW")).files, by_door.files);
+    // After an upgrade: an old API server that starts once more finds what it looks for.
+    let upgraded = of(&stored(&by_door), None);
+    assert_eq!(upgraded.secrets["kube-apiserver"].text(key), Some("DOOR"));
+    assert_eq!(upgraded.files, by_name.files);
 }
 
 #[test]

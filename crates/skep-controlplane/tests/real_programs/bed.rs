@@ -1,10 +1,11 @@
 //! A place where the pods of a control plane run as plain processes: volumes become directories, `$(POD_IP)` a loopback
-//! address of this process only, and the controllers reach the API server without a gateway.
+//! address of this process only. Controllers reach the API server, and the API server its nodes, through a real gateway.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use k8s_openapi::api::core::v1::PodSpec;
 use k8s_openapi::jiff::Timestamp;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use skep_agent::tunnel::{Settings, serve};
 use skep_api::{ControlPlane, ControlPlaneSpec};
 use skep_controlplane::build::{self, CellSettings, Inputs};
 use skep_controlplane::pki::{self, Authorities, Data, Stored};
@@ -20,11 +22,17 @@ use skep_controlplane::{names, termination};
 use skep_datastore::TenantAccess;
 use skep_engine::{Artifact, Engine, Lines};
 use skep_pki::{Authority, Leaf};
+use skep_plan::egress::tunnel;
 use skep_testkit::PATIENCE;
 use skep_testkit::apiserver::guard::{self, Guarded};
 use skep_testkit::objects::{TENANT, control_plane};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::Gateway;
+use crate::inside::{self, Inside};
 
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 /// How often something is looked at that has no event.
@@ -42,6 +50,8 @@ pub struct Bed {
     manifests: build::Manifests,
     kube: Artifact,
     etcd: Artifact,
+    gateway: Gateway,
+    authorities: Authorities,
     directory: TempDir,
 }
 
@@ -63,10 +73,12 @@ impl Bed {
             client: store.ensure(None, &Leaf::client(TENANT, YEAR), now)?,
         };
         let owner = owner(version, address, change);
-        let server = format!("https://{address}:6443");
+        let cell = CellSettings { gateway: format!("https://{address}:7443"), priority_class: None };
         let authorities = Authorities::generate(TENANT, now)?;
-        let issued = pki::issue(&owner.spec, &authorities, &access, &Stored::default(), &server, now)?;
-        let cell = CellSettings { gateway: server, priority_class: None };
+        let door = Authority::generate("door", YEAR, now)?;
+        let named = tunnel::knows_server_names(&version.parse()?);
+        let gateway = pki::Gateway { url: &cell.gateway, door: (!named).then(|| door.cert_pem()) };
+        let issued = pki::issue(&owner.spec, &authorities, &access, &Stored::default(), &gateway, now)?;
         let ranges = skep_plan::network::check(&owner.spec.network)?;
         let manifests = build::manifests(&Inputs {
             owner: &owner,
@@ -77,8 +89,21 @@ impl Bed {
             cell: &cell,
         });
         let secrets = issued.secrets;
-        let mut bed =
-            Self { processes: Vec::new(), owner, address, secrets, manifests, kube, etcd, directory };
+        let mut door_files = Data::default();
+        door_files.put_pair("server", &door.issue(&Leaf::server("gateway", YEAR).address(address), now)?);
+        let gateway = Gateway::start(&owner, address, &secrets[tunnel::SECRET], &door_files)?;
+        let mut bed = Self {
+            processes: Vec::new(),
+            owner,
+            address,
+            secrets,
+            manifests,
+            kube,
+            etcd,
+            gateway,
+            authorities,
+            directory,
+        };
         bed.run_store(&store, now)?;
         Ok(bed)
     }
@@ -122,7 +147,11 @@ impl Bed {
             let args: Vec<String> =
                 container.args.iter().flatten().map(|arg| self.resolve(arg, &places)).collect();
             let program = self.kube.program(name).with_context(|| format!("no {name}"))?;
-            self.spawn(name, &home, &program, &args)?;
+            let directory = container.working_dir.as_deref();
+            let directory = directory.map_or(home.display().to_string(), |dir| self.resolve(dir, &places));
+            let words = ["-c", "cd \"$0\" && exec \"$@\"", &directory, &program.display().to_string()];
+            let words: Vec<String> = words.map(str::to_owned).into_iter().chain(args).collect();
+            self.spawn(name, &home, Path::new("/bin/sh"), &words)?;
         }
         Ok(())
     }
@@ -186,6 +215,29 @@ impl Bed {
         Ok(config)
     }
 
+    /// Lets the agent of a node come, and waits until the gateway has it.
+    pub async fn join(&self, node: &str, network: Arc<Inside>) -> Result<Agent> {
+        let leaf = Leaf::client(format!("system:node:{node}"), YEAR).organization("system:nodes");
+        let pair = self.authorities.cluster.signer()?.issue(&leaf, Timestamp::now())?;
+        let path = self.directory.path().join(format!("{node}.pem"));
+        std::fs::write(&path, format!("{}{}", pair.cert_pem, pair.key_pem.as_str()))?;
+        let mut settings = Settings::to(
+            format!("{}:7443", self.address),
+            tunnel::server_name(&self.owner.spec.endpoint.host),
+            self.authorities.cluster.bundle()?,
+            node,
+            vec![inside::NODE.parse()?],
+            path,
+        );
+        settings.dial = network;
+        let mut status = settings.status();
+        let agent = Agent(tokio::spawn(serve(settings, CancellationToken::new())));
+        timeout(PATIENCE, status.wait_for(|status| status.connected == 1)).await.context("no tunnel")??;
+        let metrics = &self.gateway.metrics;
+        self.wait("the agent", || async { metrics.tunnel_agents() == 1 }).await?;
+        Ok(agent)
+    }
+
     /// What the store holds under a key of the tenant.
     pub fn stored(&self, key: &str) -> Result<String> {
         let pki = self.directory.path().join("kube-apiserver").join("etcd");
@@ -228,6 +280,15 @@ impl Bed {
         ensure!(Command::new("/bin/kill").args(["-TERM", &pid.to_string()]).status()?.success(), "kill");
         self.last_words("kube-apiserver", termination::GRACE).await?;
         Ok(())
+    }
+}
+
+/// A running agent.
+pub struct Agent(JoinHandle<()>);
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -1,5 +1,6 @@
 //! A cell in memory: an API server, a datastore, and whoever turns Deployments into pods.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -28,7 +29,9 @@ pub type Fate<'a> = &'a dyn Fn(&Value) -> Value;
 impl Cell {
     pub fn new() -> Result<Self> {
         let fake = FakeApiServer::new();
-        fake.plant(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TENANT}}));
+        for namespace in [TENANT, skep_api::SYSTEM_NAMESPACE] {
+            fake.plant(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}));
+        }
         let store = FakeTenants::new(Timestamp::now())?;
         Ok(Self { backend: Backend::Fake(fake.clone()), fake, store })
     }
@@ -64,6 +67,14 @@ impl Cell {
         let api: Api<ControlPlane> = Api::namespaced(self.fake.client(), TENANT);
         api.delete(TENANT, &Default::default()).await?;
         Ok(())
+    }
+
+    /// Secrets of the cell itself, by name.
+    pub fn secrets_of_the_cell(&self) -> BTreeMap<String, Value> {
+        let own = |object: &Value| object["metadata"]["namespace"] == skep_api::SYSTEM_NAMESPACE;
+        let all = self.fake.objects("secrets").into_iter().filter(own);
+        all.map(|secret| (secret["metadata"]["name"].as_str().unwrap_or_default().to_owned(), secret))
+            .collect()
     }
 
     /// Changes the spec, as the hub does.

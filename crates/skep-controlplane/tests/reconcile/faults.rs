@@ -2,7 +2,9 @@
 //! deleted one leaves nothing, keys included.
 
 use anyhow::Result;
+use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
+use kube::api::{Api, DeleteParams};
 use serde_json::{Value, json};
 use skep_testkit::scenario::settle;
 use skep_testkit::{Backend, Scenario, World};
@@ -33,6 +35,11 @@ impl World for Life {
     }
 
     async fn delete(&mut self, _: &Client) -> Result<()> {
+        // The gateway's door belongs to the cell and stays; whether it is whole is what the end of a creation shows.
+        let api: Api<Secret> = Api::namespaced(self.cell.fake.client(), skep_api::SYSTEM_NAMESPACE);
+        for name in self.cell.secrets_of_the_cell().into_keys() {
+            api.delete(&name, &DeleteParams::default()).await?;
+        }
         self.cell.delete().await
     }
 

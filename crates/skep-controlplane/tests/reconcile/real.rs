@@ -15,7 +15,8 @@ use skep_testkit::objects::TENANT;
 
 use crate::cell::{Cell, control_plane};
 
-const COLLECTIONS: [&str; 6] = [
+const COLLECTIONS: [&str; 7] = [
+    "/api/v1/namespaces/skep-system/secrets",
     "/api/v1/namespaces/demo-abcd2345/secrets",
     "/api/v1/namespaces/demo-abcd2345/configmaps",
     "/apis/apps/v1/namespaces/demo-abcd2345/deployments",
@@ -32,7 +33,11 @@ async fn a_real_api_server_agrees() -> Result<()> {
     let cell = Cell::new()?;
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": TENANT,
         "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}))?;
-    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
+    let namespaces = Api::<Namespace>::all(client.clone());
+    namespaces.create(&PostParams::default(), &namespace).await?;
+    let system: Namespace =
+        serde_json::from_value(json!({"metadata": {"name": skep_api::SYSTEM_NAMESPACE}}))?;
+    namespaces.create(&PostParams::default(), &system).await?;
     let api: Api<ControlPlane> = Api::namespaced(client.clone(), TENANT);
     api.create(&PostParams::default(), &control_plane(|spec| spec.api_server.replicas = 2)).await?;
 
@@ -60,7 +65,7 @@ async fn versions(client: &Client) -> Result<Vec<String>> {
             all.push(format!("{path} {} {}", meta["name"], meta["resourceVersion"]));
         }
     }
-    ensure!(all.len() >= 15, "{all:#?}");
+    ensure!(all.len() >= 18, "{all:#?}");
     Ok(all)
 }
 

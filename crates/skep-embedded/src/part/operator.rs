@@ -1,4 +1,4 @@
-//! The operator: the controllers of clusters, control planes and datastores around one client.
+//! The operator: the controllers of clusters, control planes, datastores, node pools and machines around one client.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -6,6 +6,7 @@ use kube::Client;
 use skep_controlplane::CellSettings;
 use skep_datastore::{Datastores, EtcdTenants};
 use skep_kubeops::{Metrics, Recorder};
+use skep_node::Infrastructures;
 use skep_plan::address::PodNetwork;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 pub const NAME: &str = "skep-operator";
 
 /// What the controllers are told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Domain under which tenants are named.
     pub domain: String,
@@ -23,6 +24,8 @@ pub struct Settings {
     pub gateway_inside: String,
     /// How members of datastores are reached.
     pub network: PodNetwork,
+    /// Where machines come from.
+    pub infrastructures: Infrastructures,
     /// Which copy of the operator this is: shown in events.
     pub instance: String,
 }
@@ -46,11 +49,14 @@ pub async fn run(client: Client, settings: Settings, metrics: Metrics, shutdown:
         metrics: metrics.clone(),
         recorder: recorder.clone(),
     };
+    let nodes =
+        skep_node::Config::new(client.clone(), settings.infrastructures, metrics.clone(), recorder.clone());
     let fleet =
         skep_fleet::Config { client, domain: settings.domain, gateway: settings.gateway, metrics, recorder };
     tokio::join!(
         skep_datastore::run(datastore, shutdown.clone()),
         skep_controlplane::run(control_plane, shutdown.clone()),
+        skep_node::run(nodes, shutdown.clone()),
         skep_fleet::run(fleet, shutdown),
     );
 }

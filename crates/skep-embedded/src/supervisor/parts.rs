@@ -1,9 +1,12 @@
 //! The parts that run inside the supervisor's own process: nodes, gateway, operator.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use skep_engine::Engine;
-use skep_gateway::{Config, CurrentMetrics, Gateway, config::Timeouts};
+use skep_gateway::{
+    Config, CurrentMetrics, Gateway, GatewayError,
+    config::{ProxyProtocol, Timeouts},
+};
 use skep_kubeops::{Metrics, health::Health};
 use skep_plan::address::PodNetwork;
 use skep_vnode::server::KubeletTls;
@@ -23,6 +26,7 @@ use crate::{
     node_proxy::NodeProxy,
     part::{
         Part, gateway,
+        machines::{Machines, Way},
         nodes::{self, NodeName},
         operator,
     },
@@ -45,6 +49,7 @@ pub struct Parts {
     end: CancellationToken,
     nodes: Vec<Part>,
     gateway: Option<Part>,
+    machines: Option<Machines>,
     operator: Option<Part>,
 }
 
@@ -57,6 +62,7 @@ impl Parts {
             end: CancellationToken::new(),
             nodes: Vec::new(),
             gateway: None,
+            machines: None,
             operator: None,
         }
     }
@@ -77,9 +83,12 @@ impl Parts {
             .await
             .map_err(|error| part("metrics", &error))?;
         let figures = gateway::figures(&self.metrics);
+        let layout = &prepared.hub.layout;
+        let skep = std::env::current_exe().map_err(|error| part("nodes of tenants", &error))?;
+        let machines = Machines::open(&layout.machines(), skep, engine.clone()).await;
         // Who connects from now on waits until the gateway runs.
-        let gateway = gateway::bind(gateway_config(prepared), &figures)
-            .map_err(|error| taken(prepared.gateway, &error))?;
+        let config = gateway_config(prepared, machines.gateway);
+        let gateway = gateway::bind(config.clone(), &figures).map_err(|error| taken(&error))?;
         // Who acts on pods must not act on what they were before the installation was stopped.
         let reported = self.start_nodes(prepared, engine).await?;
         if timeout(REPORT, reported.cancelled()).await.is_err() {
@@ -88,17 +97,19 @@ impl Parts {
             tracing::warn!(warning);
             self.board.update(|snapshot| snapshot.warnings.push(warning.to_owned()));
         }
-        self.start_gateway(prepared, gateway, figures).await?;
-        self.start_operator(prepared).await
+        self.start_gateway(prepared, gateway, config, figures).await?;
+        self.start_operator(prepared, &machines).await?;
+        self.machines = Some(machines);
+        Ok(())
     }
 
     async fn start_gateway(
         &mut self,
         prepared: &Prepared,
         bound: Gateway,
+        config: Config,
         figures: CurrentMetrics,
     ) -> Result<()> {
-        let config = gateway_config(prepared);
         let client = client(&self.kubeconfig(prepared, name::GATEWAY)?, gateway::NAME).await?;
         // The first run has the socket that was opened here; should it end, the next one opens its own.
         let bound = Arc::new(Mutex::new(Some(bound)));
@@ -152,13 +163,14 @@ impl Parts {
         Ok(reported)
     }
 
-    async fn start_operator(&mut self, prepared: &Prepared) -> Result<()> {
+    async fn start_operator(&mut self, prepared: &Prepared, machines: &Machines) -> Result<()> {
         let client = client(&self.kubeconfig(prepared, name::OPERATOR)?, operator::NAME).await?;
         let settings = operator::Settings {
             domain: skep_api::DEFAULT_DOMAIN.to_owned(),
             gateway: prepared.gateway_url.clone(),
             gateway_inside: operator::inside(prepared.gateway),
             network: PodNetwork::Loopback(prepared.net),
+            infrastructures: machines.infrastructures.clone(),
             instance: "embedded".to_owned(),
         };
         let metrics = self.metrics.clone();
@@ -180,6 +192,10 @@ impl Parts {
         if let Some(operator) = self.operator.take() {
             operator.stop().await;
         }
+        // Nobody starts machines any more.
+        if let Some(machines) = self.machines.take() {
+            machines.halt().await;
+        }
     }
 
     /// The nodes halt their pods: the next start goes on with them.
@@ -197,18 +213,26 @@ impl Parts {
     }
 }
 
-fn gateway_config(prepared: &Prepared) -> Config {
+/// One gateway for people, API servers and machines: what an agent brings is there for its API server.
+fn gateway_config(prepared: &Prepared, machines: Option<Way>) -> Config {
     let timeouts = Timeouts { shutdown: GATEWAY_SHUTDOWN, ..Timeouts::default() };
-    Config { listen: prepared.gateway, timeouts, ..Config::default() }
+    let also = machines.map(|way| way.listen).into_iter().collect();
+    // A machine's pods reach their API server by an address that says nothing of the tenant; the machine's agent does.
+    let nodes = machines.map(|way| way.net).into_iter().collect();
+    let proxy = ProxyProtocol { nodes, ..ProxyProtocol::default() };
+    Config { listen: prepared.gateway, also, timeouts, proxy, ..Config::default() }
 }
 
 fn part(part: &str, error: &impl ToString) -> Error {
     Error::Part { part: part.to_owned(), reason: error.to_string() }
 }
 
-fn taken(address: SocketAddr, error: &impl ToString) -> Error {
-    match listeners::holder(address) {
-        Some(holder) => Error::PortInUse { address, purpose: "the gateway".into(), holder: Some(holder) },
+fn taken(error: &GatewayError) -> Error {
+    let GatewayError::Listen { address, .. } = error else { return part("gateway", error) };
+    match listeners::holder(*address) {
+        Some(holder) => {
+            Error::PortInUse { address: *address, purpose: "the gateway".into(), holder: Some(holder) }
+        }
         None => part("gateway", error),
     }
 }

@@ -13,7 +13,9 @@ const MAX_TAIL: usize = 20;
 /// The state of a build, from its output.
 pub(super) struct State {
     file: String,
-    /// The main package's import path ends with the module's name; it comes last, and then the linker runs.
+    /// The package that is asked for. A path in the module (`.`) is printed below the name of the module.
+    package: String,
+    /// That package came: it comes last, and then the linker runs.
     main: bool,
     verb: Verb,
     line: Vec<u8>,
@@ -38,6 +40,7 @@ impl State {
     pub(super) fn new(output: &Output) -> Self {
         Self {
             file: output.file.clone(),
+            package: output.package.clone(),
             main: false,
             verb: output.verb,
             line: Vec::new(),
@@ -78,7 +81,10 @@ impl State {
         }
         if is_package(line) {
             self.packages += 1;
-            self.main = line.starts_with("skep.dev/engine/");
+            self.main = match self.package.strip_prefix('.') {
+                Some(path) => line.starts_with("skep.dev/engine/") && line.ends_with(path),
+                None => line == self.package,
+            };
             line.clone_into(&mut self.last);
             return self.packages == 1 || self.main;
         }
@@ -147,10 +153,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn state() -> State {
+        state_of(".")
+    }
+
+    fn state_of(package: &str) -> State {
         State::new(&Output {
             file: "kube".into(),
             verb: Verb::Build,
-            package: ".".into(),
+            package: package.into(),
+            tags: vec![],
             ldflags: String::new(),
             links: vec![],
         })
@@ -168,6 +179,21 @@ mod tests {
         assert!(state.take(b"skep.dev/engine/kube\n"));
         assert_eq!(state.phase(), Phase::Linking { file: "kube".into() });
         assert_eq!(state.tail(), "");
+    }
+
+    #[test]
+    fn the_package_that_is_asked_for_comes_last() {
+        for (package, before, last) in [
+            (".", "k8s.io/api/core/v1\n", "skep.dev/engine/kube\n"),
+            ("./node", "skep.dev/engine/kube\n", "skep.dev/engine/kube/node\n"),
+            ("github.com/a/cmd/b", "github.com/a/cmd/b/builtins\n", "github.com/a/cmd/b\n"),
+        ] {
+            let mut state = state_of(package);
+            state.take(before.as_bytes());
+            assert!(matches!(state.phase(), Phase::Compiling { packages: 1, .. }), "{package}");
+            assert!(state.take(last.as_bytes()), "{package}: not worth a report");
+            assert_eq!(state.phase(), Phase::Linking { file: "kube".into() }, "{package}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(crate) fn base(releases: &Releases, upstream: Upstream) -> Result<Option<Uri
         Releases::Off => Ok(None),
         Releases::Upstream => Ok(Some(match upstream {
             Upstream::Kubernetes => Uri::from_static("https://dl.k8s.io"),
-            Upstream::Etcd => Uri::from_static("https://github.com"),
+            Upstream::GitHub => Uri::from_static("https://github.com"),
         })),
         Releases::Mirror(text) => {
             let refuse =
@@ -89,13 +89,13 @@ mod tests {
     use super::*;
 
     fn mirror(text: &str) -> Result<Option<Uri>> {
-        base(&Releases::Mirror(text.into()), Upstream::Etcd)
+        base(&Releases::Mirror(text.into()), Upstream::GitHub)
     }
 
     #[test]
     fn bases() {
-        assert_eq!(base(&Releases::Off, Upstream::Etcd).unwrap(), None);
-        assert_eq!(base(&Releases::Upstream, Upstream::Etcd).unwrap().unwrap().host(), Some("github.com"));
+        assert_eq!(base(&Releases::Off, Upstream::GitHub).unwrap(), None);
+        assert_eq!(base(&Releases::Upstream, Upstream::GitHub).unwrap().unwrap().host(), Some("github.com"));
         for good in
             ["https://mirror.example/k8s/", "http://127.0.0.1:80", "http://[::1]:80/x", "http://localhost"]
         {

@@ -4,7 +4,10 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
-use skep_engine::{EntryState, ImageRef, Source, etcd_image, skep_image};
+use skep_engine::{
+    EntryState, ImageRef, Source, cni_image, containerd_image, coredns_image, etcd_image, node_image,
+    skep_image,
+};
 
 use crate::fake_go::PROGRAM;
 use crate::support::{Bed, kube};
@@ -142,8 +145,9 @@ async fn an_unknown_image_says_which_exist() {
         assert_eq!(
             error.to_string(),
             format!(
-                "image {unknown} is not known. Known: skep.dev/etcd:v3.7.3, skep.dev/kube:v1.35.4, \
-                 skep.dev/kube:v1.36.3, skep.dev/sleeper:v1"
+                "image {unknown} is not known. Known: skep.dev/cni:v1.9.1, skep.dev/containerd:v2.2.1, \
+                 skep.dev/coredns:v1.15.0, skep.dev/etcd:v3.7.3, skep.dev/kube:v1.35.4, skep.dev/kube:v1.36.3, \
+                 skep.dev/node:v1.35.4, skep.dev/node:v1.36.3, skep.dev/sleeper:v1"
             )
         );
     }
@@ -152,18 +156,32 @@ async fn an_unknown_image_says_which_exist() {
 #[tokio::test]
 async fn the_list_says_what_is_there() {
     let bed = Bed::new();
-    let states =
-        || -> Vec<_> { bed.engine().list().into_iter().map(|e| (e.image.to_string(), e.state)).collect() };
-    assert!(states().iter().all(|(_, state)| *state == EntryState::Absent));
+    let state = |image: &str| {
+        let entry = bed.engine().list().into_iter().find(|entry| entry.image.to_string() == image);
+        entry.map(|entry| entry.state)
+    };
+    let listed: Vec<_> = bed.engine().list().into_iter().map(|entry| entry.image.to_string()).collect();
+    for image in [
+        etcd_image(),
+        kube(),
+        node_image("v1.35.4").unwrap(),
+        containerd_image(),
+        cni_image(),
+        coredns_image(),
+    ] {
+        assert!(listed.contains(&image.to_string()), "{image} is not in {listed:?}");
+    }
+    assert!(listed.iter().all(|image| state(image) == Some(EntryState::Absent)));
     bed.ensure(&kube()).await.0.unwrap();
     let size = PROGRAM.len() as u64;
     let ready = EntryState::Ready { source: Source::Built, bin_dir: bed.cached("kube/v1.36.3/bin"), size };
-    assert_eq!(states()[2], ("skep.dev/kube:v1.36.3".to_owned(), ready));
+    assert_eq!(state("skep.dev/kube:v1.36.3"), Some(ready));
     fs::remove_file(bed.cached("kube/v1.36.3/bin/kube")).unwrap();
-    assert!(matches!(&states()[2].1, EntryState::Unusable { reason } if reason.contains("kube is gone")));
+    let damaged = state("skep.dev/kube:v1.36.3");
+    assert!(matches!(damaged, Some(EntryState::Unusable { reason }) if reason.contains("kube is gone")));
     assert_eq!(bed.engine().find(&kube()), None);
     let json = serde_json::to_value(bed.engine().list()).unwrap();
-    assert_eq!(json[0]["image"], "skep.dev/etcd:v3.7.3");
+    assert_eq!(json[0]["image"], "skep.dev/cni:v1.9.1");
     assert_eq!(json[0]["state"]["state"], "absent");
 }
 

@@ -7,8 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What it prints as a program: right for every image.
-pub const PROGRAM: &str =
-    "#!/bin/sh\necho 'Kubernetes v1.36.3'\necho 'Kubernetes v1.35.4'\necho 'etcd Version: 3.7.3'\n";
+pub const PROGRAM: &str = "#!/bin/sh
+echo 'Kubernetes v1.36.3'
+echo 'Kubernetes v1.35.4'
+echo 'etcd Version: 3.7.3'
+echo 'containerd github.com/containerd/containerd/v2 v2.2.1'
+echo 'CoreDNS-1.15.0'
+for plugin in bridge host-local loopback portmap; do echo \"CNI $plugin plugin v1.9.1\" >&2; done
+";
 
 pub struct FakeGo {
     pub path: PathBuf,

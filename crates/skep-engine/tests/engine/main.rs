@@ -1,4 +1,4 @@
-//! The engine from outside: a fake `go`, a release server on loopback, real processes, and one real build.
+//! The engine from outside: a fake `go`, a release server on loopback, real processes, and real builds.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests, not only the tests themselves")]
 
@@ -7,6 +7,7 @@ mod cache;
 mod child;
 mod fake_go;
 mod locks;
+mod node;
 mod real_go;
 mod releases;
 mod server;

@@ -1,8 +1,8 @@
-//! One real build. It takes seconds when Go's cache has etcd's packages, half a minute otherwise.
+//! Real builds. They take seconds when Go's cache has the packages of etcd and of the network plugins, a minute otherwise.
 
 use std::process::Command;
 
-use skep_engine::{Engine, EngineConfig, Releases, Silent, Source, etcd_image};
+use skep_engine::{CNI, Engine, EngineConfig, Releases, Silent, Source, cni_image, etcd_image};
 
 use crate::child;
 
@@ -21,6 +21,21 @@ async fn etcd_from_its_modules() {
         let output = Command::new(artifact.program(program).unwrap()).arg(args).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && text.contains(expected), "{program}: {text}");
+    }
+}
+
+/// Main packages of somebody else's module, each a file, versions by the linker.
+#[tokio::test]
+async fn network_plugins_from_their_modules() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = EngineConfig::new(dir.path().join("cache"));
+    config.releases = Releases::Off;
+    let artifact = Engine::new(config).ensure(&cni_image(), &Silent).await.unwrap();
+    assert_eq!(artifact.source, Source::Built);
+    for plugin in ["bridge", "host-local", "loopback", "portmap"] {
+        let output = Command::new(artifact.program(plugin).unwrap()).env_clear().output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains(&format!("CNI {plugin} plugin {CNI}")), "{plugin}: {text}");
     }
 }
 

@@ -85,7 +85,14 @@ impl Server {
 
     /// A whole and correct release of Kubernetes.
     pub fn with_kubernetes(self, version: &str) -> Self {
-        for program in ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl"] {
+        for program in [
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kube-scheduler",
+            "kubectl",
+            "kubelet",
+            "kube-proxy",
+        ] {
             let path = kube_path(version, program);
             self.reply(&path, [text(PROGRAM)]);
             self.reply(&format!("{path}.sha256"), [text(&sha256(PROGRAM.as_bytes()))]);
@@ -95,23 +102,29 @@ impl Server {
 
     /// A whole and correct release of etcd. Gives the archive too.
     pub fn with_etcd(self, version: &str) -> (Self, Vec<u8>) {
-        let mut tar = tar::Builder::new(Vec::new());
         let stem = format!("etcd-{version}-linux-{}", arch());
-        for (name, content) in
-            [("README.md", "read me"), ("etcd", PROGRAM), ("etcdctl", PROGRAM), ("etcdutl", PROGRAM)]
-        {
+        let members = ["README.md", "etcd", "etcdctl", "etcdutl"].map(|name| format!("{stem}/{name}"));
+        let archive = self.archive(&etcd_archive_path(version), &etcd_sums_path(version), &members);
+        (self, archive)
+    }
+
+    /// An archive of programs, and the list with its digest and that of another file.
+    pub fn archive(&self, path: &str, sums: &str, members: &[String]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for member in members {
             let mut header = tar::Header::new_gnu();
-            header.set_size(content.len() as u64);
+            header.set_size(PROGRAM.len() as u64);
             header.set_mode(0o755);
-            tar.append_data(&mut header, format!("{stem}/{name}"), content.as_bytes()).unwrap();
+            tar.append_data(&mut header, member, PROGRAM.as_bytes()).unwrap();
         }
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&tar.into_inner().unwrap()).unwrap();
         let archive = gzip.finish().unwrap();
-        let sums = format!("{}  {stem}.tar.gz\n{}  {stem}.zip\n", sha256(&archive), sha256(b"x"));
-        self.reply(&etcd_archive_path(version), [Reply::Bytes(archive.clone())]);
-        self.reply(&etcd_sums_path(version), [text(&sums)]);
-        (self, archive)
+        let file = path.rsplit('/').next().unwrap();
+        let list = format!("{}  {file}\n{}  other.zip\n", sha256(&archive), sha256(b"x"));
+        self.reply(path, [Reply::Bytes(archive.clone())]);
+        self.reply(sums, [text(&list)]);
+        archive
     }
 }
 
@@ -127,7 +140,7 @@ pub fn etcd_sums_path(version: &str) -> String {
     format!("/etcd-io/etcd/releases/download/{version}/SHA256SUMS")
 }
 
-fn arch() -> &'static str {
+pub fn arch() -> &'static str {
     if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" }
 }
 

@@ -38,6 +38,9 @@ fn impossible_settings_name_their_field() {
     assert!(refused(|c| c.timeouts.dial = Duration::ZERO).contains("timeouts.dial"));
     assert!(refused(|c| c.timeouts.drain = Duration::MAX).contains("timeouts.drain"));
     assert!(refused(|c| c.proxy.accept = ProxyAccept::Required).contains("proxy.trusted"));
+    assert!(refused(|c| c.tunnel.gateways = 0).contains("tunnel.gateways is 0: allowed are 1 to 16"));
+    assert!(refused(|c| c.tunnel.connections_per_tenant = 0).contains("tunnel.connectionsPerTenant is 0"));
+    assert!(refused(|c| c.tunnel.reload = Duration::ZERO).contains("tunnel.reload"));
     assert!(
         refused(|c| (c.limits.per_source, c.limits.per_source_burst) = (1, 0)).contains("perSourceBurst")
     );

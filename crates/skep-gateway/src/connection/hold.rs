@@ -3,14 +3,14 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::pin;
-use std::sync::Arc;
 
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until};
 
+use super::Client;
+use super::destination::{Destination, lookup, unknown};
 use super::relay::Search;
-use super::{Client, lookup, unknown};
 use crate::directory::Tenant;
 use crate::greeting::Greeting;
 use crate::rejection::Rejection;
@@ -50,12 +50,12 @@ pub(super) async fn hold(
     }
 }
 
-/// Waits until the tenant of a greeting is known, or all tenants are and it is not among them.
+/// Waits until the destination of a greeting is known, or all tenants are and it is not among them.
 pub(super) async fn until_known(
     shared: &Shared,
     client: &Client,
     greeting: &Greeting,
-) -> Result<Arc<Tenant>, Rejection> {
+) -> Result<Destination, Rejection> {
     let _held = shared.held.enter().ok_or(Rejection::Held)?;
     let handle = second_handle(client)?;
     let mut gone = pin!(closed(&handle));
@@ -63,8 +63,8 @@ pub(super) async fn until_known(
     loop {
         let mut changed = pin!(shared.directory.changed().notified());
         changed.as_mut().enable();
-        if let Some(tenant) = lookup(shared, greeting) {
-            return Ok(tenant);
+        if let Some(destination) = lookup(shared, greeting) {
+            return Ok(destination);
         }
         if shared.directory.is_complete() {
             return Err(unknown(greeting));

@@ -20,7 +20,7 @@ const LINGER: Duration = Duration::from_millis(500);
 const LINGER_READS: usize = 16;
 
 /// Counts, tells the client, closes.
-pub(super) async fn refuse(
+pub(crate) async fn refuse(
     shared: &Shared,
     tenant: Option<&Tenant>,
     client: Option<Client>,

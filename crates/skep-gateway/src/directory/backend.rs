@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::clock;
 use crate::closing::Window;
 use crate::routes::RoutePod;
 
@@ -14,9 +15,6 @@ use crate::routes::RoutePod;
 const SUSPECT: Duration = Duration::from_millis(500);
 /// At most this many doublings: 8 seconds.
 const SUSPECT_DOUBLINGS: u32 = 4;
-
-/// Start of the clock of `suspect_until`.
-static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A pod of kube-apiserver with an address.
 #[derive(Debug)]
@@ -27,7 +25,7 @@ pub struct Backend {
     open: AtomicUsize,
     /// Refusals since the last success.
     failures: AtomicU32,
-    /// Milliseconds since [`EPOCH`].
+    /// A moment of [`clock`].
     suspect_until: AtomicU64,
     gone: AtomicBool,
     gone_signal: Notify,
@@ -72,15 +70,13 @@ impl Backend {
 
     /// Whether it refused its last connection a short time ago.
     pub(super) fn is_suspect(&self) -> bool {
-        let until = self.suspect_until.load(Ordering::Relaxed);
-        until > 0 && u128::from(until) > EPOCH.elapsed().as_millis()
+        clock::is_ahead(self.suspect_until.load(Ordering::Relaxed))
     }
 
     /// It refused a connection: others are asked first for a while.
     pub(crate) fn refused(&self) {
         let doublings = self.failures.fetch_add(1, Ordering::Relaxed).min(SUSPECT_DOUBLINGS);
-        let until = EPOCH.elapsed() + SUSPECT * (1 << doublings);
-        self.suspect_until.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.suspect_until.store(clock::after(SUSPECT * (1 << doublings)), Ordering::Relaxed);
     }
 
     /// It answered a connection.

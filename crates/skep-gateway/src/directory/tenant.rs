@@ -1,7 +1,7 @@
 //! One tenant: its API servers, its bounds and its counts.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -9,7 +9,9 @@ use tokio::sync::Notify;
 
 use super::{Backend, Lease, TenantBounds};
 use crate::closing::Sight;
+use crate::config;
 use crate::limits::Gate;
+use crate::node_tunnel::TenantTunnel;
 use crate::rejection::Rejection;
 use crate::routes::RoutePod;
 
@@ -18,6 +20,7 @@ use crate::routes::RoutePod;
 pub struct Tenant {
     id: Arc<str>,
     host: Arc<str>,
+    namespace: Arc<str>,
     /// Pods that get new connections.
     ready: ArcSwap<Vec<Arc<Backend>>>,
     /// All pods, also those that only keep what they have. Only the writer looks here.
@@ -29,6 +32,8 @@ pub struct Tenant {
     open: Arc<Gate>,
     held: Arc<Gate>,
     stats: TenantStats,
+    /// Nothing for tenants that have no nodes, which are most.
+    tunnel: OnceLock<Arc<TenantTunnel>>,
 }
 
 /// Counts since the tenant is known.
@@ -55,10 +60,11 @@ impl TenantStats {
 }
 
 impl Tenant {
-    pub(super) fn new(id: Arc<str>, host: Arc<str>, bounds: TenantBounds) -> Self {
+    pub(super) fn new(id: Arc<str>, host: Arc<str>, namespace: Arc<str>, bounds: TenantBounds) -> Self {
         Self {
             id,
             host,
+            namespace,
             ready: ArcSwap::default(),
             known: Mutex::default(),
             changed: Notify::new(),
@@ -67,6 +73,7 @@ impl Tenant {
             open: Gate::new(bounds.connections),
             held: Gate::new(bounds.held),
             stats: TenantStats::default(),
+            tunnel: OnceLock::new(),
         }
     }
 
@@ -78,6 +85,26 @@ impl Tenant {
     /// Its host in SNI.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Namespace of its control plane.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Its tunnels, from the first one on.
+    pub(crate) fn tunnel(&self) -> Option<&Arc<TenantTunnel>> {
+        self.tunnel.get()
+    }
+
+    /// Its tunnels, with these bounds if this is the first one.
+    pub(crate) fn tunnel_within(&self, bounds: &config::Tunnel) -> &Arc<TenantTunnel> {
+        let tunnel = self.tunnel.get_or_init(|| Arc::new(TenantTunnel::new(bounds)));
+        // The tenant may have been removed meanwhile, by somebody who found no tunnel.
+        if self.is_retired() {
+            tunnel.close();
+        }
+        tunnel
     }
 
     /// Counts.
@@ -158,5 +185,8 @@ impl Tenant {
     pub(super) fn retire(&self) {
         self.retired.store(true, Ordering::Release);
         self.update(&[], true);
+        if let Some(tunnel) = self.tunnel.get() {
+            tunnel.close();
+        }
     }
 }

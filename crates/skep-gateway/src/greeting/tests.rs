@@ -44,6 +44,15 @@ fn a_header_is_taken_off_and_believed() {
     }
 }
 
+/// A node agent says for which tenant it comes; who its clients are is not believed.
+#[test]
+fn of_a_nodes_header_only_the_authority_is_believed() {
+    let greeting = greet(HeaderRule::Authority, &[header(), hello("a.b")].concat()).unwrap().unwrap();
+    assert_eq!(greeting.authority.unwrap().as_str(), "demo");
+    assert_eq!((greeting.addresses, greeting.bytes), (None, hello("a.b")));
+    assert!(greet(HeaderRule::Authority, &hello("a.b")).unwrap().is_some(), "it need not be there");
+}
+
 #[test]
 fn headers_where_they_must_not_be() {
     let with = [header(), hello("a.b")].concat();
@@ -59,7 +68,7 @@ fn only_listed_sources_are_trusted() {
     let trusted = vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
     let rule = |accept, source: &str| {
         HeaderRule::of(
-            &ProxyProtocol { accept, trusted: trusted.clone(), send: false },
+            &ProxyProtocol { accept, trusted: trusted.clone(), ..ProxyProtocol::default() },
             source.parse().unwrap(),
         )
     };
@@ -69,6 +78,26 @@ fn only_listed_sources_are_trusted() {
     assert_eq!(rule(ProxyAccept::Required, "fd00::1"), HeaderRule::Required);
     assert_eq!(rule(ProxyAccept::Optional, "11.1.1.1"), HeaderRule::Refused);
     assert_eq!(rule(ProxyAccept::Required, "2001:db8::1"), HeaderRule::Refused);
+}
+
+#[test]
+fn nodes_are_listed_apart() {
+    let (trusted, nodes) = (vec!["10.0.0.0/8".parse().unwrap()], vec!["0.0.0.0/0".parse().unwrap()]);
+    let rule = |accept, source: &str| {
+        let config = ProxyProtocol { accept, trusted: trusted.clone(), nodes: nodes.clone(), send: false };
+        HeaderRule::of(&config, source.parse().unwrap())
+    };
+    for accept in [ProxyAccept::Off, ProxyAccept::Optional, ProxyAccept::Required] {
+        assert_eq!(rule(accept, "198.19.0.7"), HeaderRule::Authority);
+    }
+    assert_eq!(
+        rule(ProxyAccept::Optional, "10.1.1.1"),
+        HeaderRule::Optional,
+        "who is trusted in all is so here"
+    );
+    assert_eq!(rule(ProxyAccept::Off, "10.1.1.1"), HeaderRule::Authority);
+    assert_eq!(rule(ProxyAccept::Off, "fd00::1"), HeaderRule::Ignored);
+    assert_eq!(rule(ProxyAccept::Optional, "fd00::1"), HeaderRule::Refused);
 }
 
 #[test]
@@ -114,9 +143,16 @@ proptest! {
 
     #[test]
     fn arbitrary_bytes_cost_bounded_memory(
-        bytes in prop::collection::vec(any::<u8>(), 0..4_000), segment in 1usize..700, rule in 0usize..4,
+        bytes in prop::collection::vec(any::<u8>(), 0..4_000), segment in 1usize..700, rule in 0usize..5,
     ) {
-        let rule = [HeaderRule::Ignored, HeaderRule::Refused, HeaderRule::Optional, HeaderRule::Required][rule];
+        let rules = [
+            HeaderRule::Ignored,
+            HeaderRule::Refused,
+            HeaderRule::Optional,
+            HeaderRule::Required,
+            HeaderRule::Authority,
+        ];
+        let rule = rules[rule];
         let mut greeter = Greeter::new(rule, 1024);
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {

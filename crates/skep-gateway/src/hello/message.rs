@@ -9,6 +9,8 @@ use super::{HelloError, MAX_MESSAGE, ServerName, Verdict};
 const CLIENT_HELLO: u32 = 1;
 /// Extension type `server_name`.
 const SERVER_NAME: u32 = 0;
+/// Extension type `application_layer_protocol_negotiation`, RFC 7301.
+const PROTOCOLS: u32 = 16;
 /// Name type `host_name`.
 const HOST_NAME: u32 = 0;
 /// Version and random, which say nothing about the destination.
@@ -60,12 +62,19 @@ pub(super) struct Message {
     scope: u32,
     /// What of the server name has arrived.
     name: ServerName,
+    /// Application protocols are offered, as far as it has been read.
+    protocols: bool,
 }
 
 impl Default for Message {
     fn default() -> Self {
         // The header is outside of every list: its own four bytes are granted here.
-        Self { step: Step::Number(Field::MessageType, 1, 0), scope: 4, name: ServerName::EMPTY }
+        Self {
+            step: Step::Number(Field::MessageType, 1, 0),
+            scope: 4,
+            name: ServerName::EMPTY,
+            protocols: false,
+        }
     }
 }
 
@@ -119,7 +128,7 @@ impl Message {
     /// After a gap the list may be over, which ends the message where that is allowed.
     fn after_gap(&mut self, next: Field) -> Result<Option<Verdict>, HelloError> {
         if self.scope == 0 && matches!(next, Field::ExtensionsLength | Field::ExtensionType) {
-            return Ok(Some(Verdict::NoName));
+            return Ok(Some(Verdict::NoName { protocols: self.protocols }));
         }
         self.reserve(next.width().into())?;
         self.step = Step::Number(next, next.width(), 0);
@@ -163,6 +172,7 @@ impl Message {
                 self.skip(0, Field::ExtensionType)
             }
             Field::ExtensionType => {
+                self.protocols |= value == PROTOCOLS;
                 self.skip(0, Field::ExtensionLength { server_name: value == SERVER_NAME })
             }
             Field::ExtensionLength { server_name: false } => self.skip(value, Field::ExtensionType),

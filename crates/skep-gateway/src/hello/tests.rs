@@ -98,11 +98,13 @@ fn reads_real_hellos() {
 
 #[test]
 fn an_address_has_no_server_name() {
-    let name = RustlsName::try_from("127.0.0.1").unwrap();
-    let mut client = rustls::ClientConnection::new(client_config(false, &[]), name).unwrap();
-    let mut bytes = Vec::new();
-    client.write_tls(&mut bytes).unwrap();
-    assert_eq!(scan(&bytes), Ok(Some(Verdict::NoName)));
+    for (protocols, alpn) in [(false, &[][..]), (true, &["h2", "http/1.1"])] {
+        let name = RustlsName::try_from("127.0.0.1").unwrap();
+        let mut client = rustls::ClientConnection::new(client_config(false, alpn), name).unwrap();
+        let mut bytes = Vec::new();
+        client.write_tls(&mut bytes).unwrap();
+        assert_eq!(scan(&bytes), Ok(Some(Verdict::NoName { protocols })));
+    }
 }
 
 #[test]
@@ -140,9 +142,14 @@ fn refuses_each_kind_of_nonsense() {
 
 #[test]
 fn hellos_without_a_name() {
-    for extensions in [None, Some(&[][..]), Some(&[(16, vec![0, 0]), (0xfafa, vec![0])][..])] {
+    for (extensions, protocols) in [
+        (None, false),
+        (Some(&[][..]), false),
+        (Some(&[(16, vec![0, 0]), (0xfafa, vec![0])][..]), true),
+        (Some(&[(0xfafa, vec![0, 16]), (17, vec![])][..]), false),
+    ] {
         let hello = records(&message(extensions, &[1; 32], 3), &[4096]);
-        assert_eq!(scan(&hello), Ok(Some(Verdict::NoName)), "{extensions:?}");
+        assert_eq!(scan(&hello), Ok(Some(Verdict::NoName { protocols })), "{extensions:?}");
     }
 }
 
@@ -155,6 +162,16 @@ fn the_largest_allowed_message_is_read_and_one_more_byte_is_not() {
         |pad| records(&message(Some(&[(21, vec![0; pad]), server_name(b"a.b")]), &[], 1), &[1 << 14]);
     assert_eq!(scan(&padded(pad)), Ok(Some(name("a.b"))));
     assert_eq!(scan(&padded(pad + 1)), Err(HelloError::TooLarge));
+}
+
+/// What a message with this host is read as, when it is there at once.
+fn whole(host: Option<&str>, bytes: &[u8]) -> Result<Option<Verdict>, HelloError> {
+    let Some(host) = host else {
+        let read = scan(bytes);
+        assert!(matches!(read, Ok(Some(Verdict::NoName { .. }))), "{read:?}");
+        return read;
+    };
+    Ok(Some(name(host)))
 }
 
 /// What rustls' own acceptor says: its server name, or that it needs more, or that it refuses.
@@ -178,7 +195,7 @@ fn assert_agrees_with_rustls(bytes: &[u8]) {
     let ours = scan(bytes);
     match judge(bytes) {
         Ok(Some(Some(host))) => assert_eq!(ours, Ok(Some(name(&host.to_ascii_lowercase())))),
-        Ok(Some(None)) => assert_eq!(ours, Ok(Some(Verdict::NoName))),
+        Ok(Some(None)) => assert!(matches!(ours, Ok(Some(Verdict::NoName { .. }))), "{ours:?}"),
         // Either may be satisfied, or sure of an error, before the other has everything it wants to see.
         Ok(None) | Err(_) => {}
     }
@@ -245,8 +262,8 @@ proptest! {
         sizes in prop::collection::vec(1usize..200, 1..6),
         segment in 1usize..50,
     ) {
-        let expected = Ok(Some(host.as_deref().map_or(Verdict::NoName, name)));
         let bytes = records(&message, &sizes);
+        let expected = whole(host.as_deref(), &bytes);
         prop_assert_eq!(scan(&bytes), expected.clone());
         let mut scanner = Scanner::default();
         let mut answer = Ok(None);
@@ -262,7 +279,7 @@ proptest! {
     #[test]
     fn every_split_point_gives_the_same_answer((host, message) in messages()) {
         let bytes = records(&message, &[64]);
-        let expected = Ok(Some(host.as_deref().map_or(Verdict::NoName, name)));
+        let expected = whole(host.as_deref(), &bytes);
         for at in 0..=bytes.len() {
             let mut scanner = Scanner::default();
             let first = scanner.feed(&bytes[..at]);

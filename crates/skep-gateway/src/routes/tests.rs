@@ -147,7 +147,8 @@ impl Model {
             let (name, uid) = (p.key.name.clone(), p.uid.clone());
             Some(RoutePod { name, uid, address: p.address?, ready: p.ready, closing: p.closing })
         });
-        Some(Route { tenant: plane.tenant.as_str().into(), pods: pods.collect() })
+        let (tenant, namespace) = (plane.tenant.as_str().into(), plane.key.namespace.as_str().into());
+        Some(Route { tenant, namespace, pods: pods.collect() })
     }
 }
 

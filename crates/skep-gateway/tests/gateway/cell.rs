@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skep_gateway::directory::Directory;
+use skep_gateway::node_tunnel::Identities;
 use skep_gateway::routes::{ControlPlaneFact, Key, PodFact};
 use skep_gateway::{Closing, Config, Gateway, GatewayError, Metrics, Rejection, Source};
 use tokio::task::JoinHandle;
@@ -38,10 +39,21 @@ impl Cell {
         Self::fed_by(Source::Directory, change)
     }
 
+    /// A gateway with tunnels, whose identities come from there.
+    pub fn with_tunnels(identities: Arc<dyn Identities>, change: impl FnOnce(&mut Config)) -> Self {
+        let cell = Self::run(Source::Directory, change, |gateway| gateway.with_identities(identities));
+        cell.directory.set_complete();
+        cell
+    }
+
     pub fn fed_by(source: Source, change: impl FnOnce(&mut Config)) -> Self {
+        Self::run(source, change, |gateway| gateway)
+    }
+
+    fn run(source: Source, change: impl FnOnce(&mut Config), make: impl FnOnce(Gateway) -> Gateway) -> Self {
         let mut config = Config { workers: 2, ..Config::on(([127, 0, 0, 1], 0).into()) };
         change(&mut config);
-        let gateway = Gateway::bind(config).unwrap();
+        let gateway = make(Gateway::bind(config).unwrap());
         let (address, directory, metrics) = (gateway.local_addr(), gateway.directory(), gateway.metrics());
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(gateway.run(source, shutdown.clone()));

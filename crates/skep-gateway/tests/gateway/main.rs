@@ -15,4 +15,8 @@ mod proxy_protocol;
 mod replacement;
 mod retries;
 mod tls;
+mod tunnel;
+mod tunnel_bed;
+mod tunnel_ends;
+mod tunnel_tenants;
 mod upstream;

@@ -25,6 +25,24 @@ async fn each_tenant_reaches_its_own_api_server() {
 }
 
 #[tokio::test]
+async fn every_address_is_served() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let later = "203.0.113.7:6443".parse().unwrap();
+    let cell = Cell::with(|c| c.also = vec![free, later]);
+    let identity = Identity::new(&host("a"));
+    let server = ApiServer::start("s", &identity).await;
+    cell.tenant("a");
+    cell.pod("a", "p", server.address, true);
+    for address in [free, cell.address, free, cell.address] {
+        let mut stream = within(identity.connect(address)).await.unwrap();
+        assert_eq!(name_of(&mut stream, 1).await, "s");
+    }
+    cell.shutdown.cancel();
+    cell.ended().await;
+    assert!(TcpListener::bind(free).await.is_ok(), "the port is free again");
+}
+
+#[tokio::test]
 async fn connections_spread_over_pods() {
     let cell = Cell::start();
     let identity = Identity::new(&host("a"));

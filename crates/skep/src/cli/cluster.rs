@@ -6,10 +6,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::output::format::Format;
 
-/// A cluster and the project it belongs to.
+/// A cluster or node pool and the project it belongs to.
 #[derive(Clone, Debug, Args)]
 pub struct Named {
-    /// Name of the cluster
+    /// Its name
     pub name: String,
     /// Project (namespace of the hub)
     #[arg(long, short = 'n', visible_alias = "namespace", default_value = "default")]
@@ -21,6 +21,39 @@ pub struct Named {
 pub enum Create {
     /// Create a cluster and wait until it is ready
     Cluster(CreateCluster),
+    /// Create nodes for a cluster and wait until they are ready
+    Nodepool(CreateNodePool),
+}
+
+/// `skep create nodepool`
+#[derive(Clone, Debug, Args)]
+pub struct CreateNodePool {
+    #[command(flatten)]
+    pub named: Named,
+    /// Cluster that gets the nodes
+    #[arg(long, short = 'c')]
+    pub cluster: String,
+    /// How many nodes
+    #[arg(long, default_value_t = 1)]
+    pub replicas: i32,
+    /// Machine class; see `skep get machineclasses`
+    #[arg(long, value_name = "CLASS")]
+    pub class: String,
+    /// Zones to spread over, like a,b; all of the class when not set
+    #[arg(long, value_delimiter = ',')]
+    pub zones: Vec<String>,
+    /// Kubernetes version of the nodes; the control plane's when not set
+    #[arg(long)]
+    pub version: Option<String>,
+    /// Return as soon as the hub has accepted it
+    #[arg(long)]
+    pub no_wait: bool,
+    /// How long to wait, like 90s or 5m
+    #[arg(long, default_value = "5m")]
+    pub timeout: Span,
+    /// Form of the output
+    #[arg(long, short, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// `skep create cluster`
@@ -100,6 +133,15 @@ pub enum Kind {
     /// Clusters of a project.
     #[value(alias = "cluster", alias = "skc")]
     Clusters,
+    /// Node pools of a project.
+    #[value(name = "nodepools", alias = "nodepool", alias = "np")]
+    NodePools,
+    /// Machines of a project.
+    #[value(alias = "machine", alias = "mac")]
+    Machines,
+    /// Machine classes.
+    #[value(name = "machineclasses", alias = "machineclass", alias = "mcl")]
+    MachineClasses,
     /// Control planes of the cell.
     #[value(name = "controlplanes", alias = "controlplane", alias = "skcp")]
     ControlPlanes,
@@ -136,12 +178,14 @@ pub enum Describe {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Delete {
     /// Delete a cluster with all its data
-    Cluster(DeleteCluster),
+    Cluster(DeleteNamed),
+    /// Drain and delete the nodes of a pool
+    Nodepool(DeleteNamed),
 }
 
-/// `skep delete cluster`
+/// `skep delete cluster`, `skep delete nodepool`
 #[derive(Clone, Debug, Args)]
-pub struct DeleteCluster {
+pub struct DeleteNamed {
     #[command(flatten)]
     pub named: Named,
     /// Return as soon as the hub has accepted it
@@ -159,17 +203,19 @@ pub struct DeleteCluster {
 #[derive(Clone, Debug, Subcommand)]
 pub enum Wait {
     /// Wait for a cluster
-    Cluster(WaitCluster),
+    Cluster(WaitFor),
+    /// Wait for a node pool
+    Nodepool(WaitFor),
 }
 
-/// `skep wait cluster`
+/// `skep wait cluster`, `skep wait nodepool`
 #[derive(Clone, Debug, Args)]
-pub struct WaitCluster {
+pub struct WaitFor {
     #[command(flatten)]
     pub named: Named,
     /// What to wait for
-    #[arg(long = "for", value_enum, default_value_t = WaitFor::Ready)]
-    pub goal: WaitFor,
+    #[arg(long = "for", value_enum, default_value_t = Goal::Ready)]
+    pub goal: Goal,
     /// How long to wait, like 90s or 5m
     #[arg(long, default_value = "5m")]
     pub timeout: Span,
@@ -177,8 +223,8 @@ pub struct WaitCluster {
 
 /// `--for`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum WaitFor {
-    /// It answers and is as its spec says.
+pub enum Goal {
+    /// It serves and is as its spec says.
     Ready,
     /// It is gone.
     Deleted,

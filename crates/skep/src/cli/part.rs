@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 /// What every part needs to know.
 #[derive(Clone, Debug, Args)]
@@ -72,4 +72,25 @@ pub struct Vnode {
     /// Authority of the API server's client certificate
     #[arg(long, env = "SKEP_NODE_CLIENT_CA", value_name = "FILE")]
     pub client_ca: PathBuf,
+}
+
+/// `skep node`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Node {
+    /// Run this machine as a node: containerd, kubelet, kube-proxy, the way to the API server
+    Agent(Agent),
+}
+
+/// `skep node agent`
+#[derive(Clone, Debug, Args)]
+pub struct Agent {
+    /// File that says how to join the cluster; holds a secret
+    #[arg(long, value_name = "FILE")]
+    pub join: PathBuf,
+    /// File that says what machine this is
+    #[arg(long, value_name = "FILE")]
+    pub host: PathBuf,
+    /// What is logged, like info or skep_agent=debug
+    #[arg(long, env = "SKEP_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
 }

@@ -1,18 +1,23 @@
-//! `skep create cluster`
+//! `skep create`
+
+use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Client, ResourceExt, api::PostParams};
+use serde::Serialize;
 use skep_api::{
-    Cluster, ClusterSpec,
+    Cluster, ClusterSpec, NodePool, NodePoolSpec, NodeTemplate,
     cluster::{Channel, Size},
+    machine::KubeletSettings,
+    node_pool::{Drain, Repair, Update},
     resources::Availability,
 };
 
-use super::wait;
+use super::wait::{self, Awaited};
 use crate::{
     cli::{
         Global,
-        cluster::{AvailabilityArg, ChannelArg, Create, CreateCluster},
+        cluster::{AvailabilityArg, ChannelArg, Create, CreateCluster, CreateNodePool, Named},
     },
     error::{self, Error, Result, code},
     exit::Exit,
@@ -26,41 +31,68 @@ use crate::{
 
 pub async fn run(global: &Global, args: &Create) -> Result<()> {
     match args {
-        Create::Cluster(args) => cluster(global, args).await,
+        Create::Cluster(args) => {
+            let how = How { wait: !args.no_wait, limit: args.timeout.0, output: args.output };
+            if one(global, &args.named, &object(args), &how).await? {
+                output::note(&format!(
+                    "next: `skep use {}{}`, then kubectl as usual",
+                    args.named.name,
+                    project(&args.named)
+                ));
+            }
+            Ok(())
+        }
+        Create::Nodepool(args) => {
+            let how = How { wait: !args.no_wait, limit: args.timeout.0, output: args.output };
+            if one(global, &args.named, &pool(args), &how).await? {
+                output::note(&format!("next: `skep get machines{}`", project(&args.named)));
+            }
+            Ok(())
+        }
     }
 }
 
-async fn cluster(global: &Global, args: &CreateCluster) -> Result<()> {
+/// What a person said about waiting and output.
+struct How {
+    wait: bool,
+    limit: Duration,
+    output: Format,
+}
+
+/// Creates an object and waits for it. `true` when a person waited for it and may be told what is next.
+async fn one<K: Awaited + Serialize>(global: &Global, named: &Named, object: &K, how: &How) -> Result<bool> {
     let began = std::time::Instant::now();
     let client = hub::client(global).await?;
     let mut progress = Progress::new(global.quiet);
     progress.doing("asking the hub");
-    let created = post(&client, &object(args), &mut progress).await?;
-    let named = format!("cluster.{}/{}", skep_api::GROUP, args.named.name);
-    if args.no_wait {
+    let created = post(&client, named, object, &mut progress).await?;
+    let full_name = wait::full_name::<K>(named);
+    if !how.wait {
         progress.finish();
-        return print(&created, args.output, &format!("{named} created\n"));
+        print(&created, how.output, &full_name, "created")?;
+        return Ok(false);
     }
     let uid = created.uid();
-    let ready = wait::ready(&client, &args.named, uid.as_deref(), args.timeout.0, &mut progress).await?;
+    let ready = wait::ready::<K>(&client, named, uid.as_deref(), how.limit, &mut progress).await?;
     progress.finish();
-    print(&ready, args.output, &format!("{named} ready in {}\n", seconds(began.elapsed())))?;
-    if !global.quiet && args.output == Format::Table {
-        let project = match args.named.project.as_str() {
-            "default" => String::new(),
-            project => format!(" -n {project}"),
-        };
-        output::note(&format!("next: `skep use {}{project}`, then kubectl as usual", args.named.name));
-    }
-    Ok(())
+    print(&ready, how.output, &full_name, &format!("ready in {}", seconds(began.elapsed())))?;
+    Ok(!global.quiet && how.output == Format::Table)
 }
 
-fn print(cluster: &Cluster, output: Format, text: &str) -> Result<()> {
+/// The option that names the project, where it is needed.
+fn project(named: &Named) -> String {
+    match named.project.as_str() {
+        "default" => String::new(),
+        project => format!(" -n {project}"),
+    }
+}
+
+fn print<K: Serialize>(object: &K, output: Format, full_name: &str, state: &str) -> Result<()> {
     output::print(&match output {
-        Format::Json => format::json(cluster)?,
-        Format::Yaml => format::yaml(cluster)?,
-        Format::Name => format!("cluster.{}/{}\n", skep_api::GROUP, cluster.name_any()),
-        Format::Table | Format::Wide => text.to_owned(),
+        Format::Json => format::json(object)?,
+        Format::Yaml => format::yaml(object)?,
+        Format::Name => format!("{full_name}\n"),
+        Format::Table | Format::Wide => format!("{full_name} {state}\n"),
     })
 }
 
@@ -85,12 +117,42 @@ fn object(args: &CreateCluster) -> Cluster {
     cluster
 }
 
+/// The pool that the arguments describe.
+fn pool(args: &CreateNodePool) -> NodePool {
+    let template = NodeTemplate {
+        machine_class: args.class.clone(),
+        version: args.version.clone(),
+        labels: BTreeMap::new(),
+        taints: Vec::new(),
+        kubelet: KubeletSettings::default(),
+        runtimes: Vec::new(),
+    };
+    let spec = NodePoolSpec {
+        cluster: args.cluster.clone(),
+        replicas: Some(args.replicas),
+        scaling: None,
+        zones: args.zones.clone(),
+        template,
+        update: Update::default(),
+        drain: Drain::default(),
+        repair: Repair::default(),
+    };
+    let mut pool = NodePool::new(&args.named.name, spec);
+    pool.metadata.namespace = Some(args.named.project.clone());
+    pool
+}
+
 /// Creates it; a project that does not exist yet is made first.
-async fn post(client: &Client, cluster: &Cluster, progress: &mut Progress) -> Result<Cluster> {
-    let project = cluster.namespace().unwrap_or_default();
-    let what = format!("cluster {project}/{}", cluster.name_any());
-    let api: Api<Cluster> = Api::namespaced(client.clone(), &project);
-    match api.create(&PostParams::default(), cluster).await {
+async fn post<K: Awaited + Serialize>(
+    client: &Client,
+    named: &Named,
+    object: &K,
+    progress: &mut Progress,
+) -> Result<K> {
+    let project = named.project.clone();
+    let what = wait::what::<K>(named);
+    let api: Api<K> = Api::namespaced(client.clone(), &project);
+    match api.create(&PostParams::default(), object).await {
         Err(kube::Error::Api(status)) if status.is_not_found() && status.message.contains("namespaces") => {
             let namespace = Namespace {
                 metadata: ObjectMeta { name: Some(project.clone()), ..ObjectMeta::default() },
@@ -103,7 +165,7 @@ async fn post(client: &Client, cluster: &Cluster, progress: &mut Progress) -> Re
                 }
                 _ => progress.line(&format!("project {project} created")),
             }
-            api.create(&PostParams::default(), cluster).await.map_err(|error| error::api(&what, &error))
+            api.create(&PostParams::default(), object).await.map_err(|error| error::api(&what, &error))
         }
         Err(error) if skep_kubeops::error::is_already_exists(&error) => {
             Err(Error::new(code::EXISTS, Exit::Refused, format!("{what} exists already"))

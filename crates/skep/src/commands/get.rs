@@ -4,8 +4,9 @@ use jiff::Timestamp;
 use kube::{Api, Resource, ResourceExt, api::ListParams, core::NamespaceResourceScope};
 use serde::Serialize;
 use skep_api::{
-    Cluster, ClusterProfile, ControlPlane, Datastore, Release, SizeClass,
+    Cluster, ClusterProfile, ControlPlane, Datastore, Machine, MachineClass, NodePool, Release, SizeClass,
     condition::{self, ConditionType},
+    machine::MachinePhase,
 };
 use skep_kubeops::Object;
 
@@ -27,6 +28,9 @@ use crate::{
 pub async fn run(global: &Global, args: &Get) -> Result<()> {
     match args.kind {
         Kind::Clusters => namespaced::<Cluster>(global, args, Some("default")).await,
+        Kind::NodePools => namespaced::<NodePool>(global, args, Some("default")).await,
+        Kind::Machines => namespaced::<Machine>(global, args, Some("default")).await,
+        Kind::MachineClasses => everywhere::<MachineClass>(global, args).await,
         // Their namespaces are made by the platform: nobody knows them beforehand.
         Kind::ControlPlanes => namespaced::<ControlPlane>(global, args, None).await,
         Kind::Datastores => namespaced::<Datastore>(global, args, Some(skep_api::SYSTEM_NAMESPACE)).await,
@@ -115,6 +119,63 @@ impl Listed for Cluster {
             some(status.and_then(|status| status.endpoint.as_ref()).map(|endpoint| endpoint.server.clone())),
             some(status.and_then(|status| status.tenant.clone())),
             ready(status.map(|status| status.conditions.as_slice())).1,
+        ]
+    }
+}
+
+impl Listed for NodePool {
+    const COLUMNS: &'static [&'static str] =
+        &["CLUSTER", "DESIRED", "READY", "UPDATED", "VERSION", "|", "CLASS", "MESSAGE"];
+    const NAMESPACED: bool = true;
+
+    fn cells(&self) -> Vec<String> {
+        let status = self.status.clone().unwrap_or_default();
+        vec![
+            self.spec.cluster.clone(),
+            status.desired.to_string(),
+            status.ready_replicas.to_string(),
+            status.updated_replicas.to_string(),
+            some(status.version),
+            self.spec.template.machine_class.clone(),
+            ready(Some(&status.conditions)).1,
+        ]
+    }
+}
+
+impl Listed for Machine {
+    const COLUMNS: &'static [&'static str] =
+        &["CLUSTER", "PHASE", "VERSION", "ZONE", "ADDRESS", "|", "CLASS", "PROVIDER-ID", "MESSAGE"];
+    const NAMESPACED: bool = true;
+
+    fn cells(&self) -> Vec<String> {
+        let status = self.status.clone().unwrap_or_default();
+        vec![
+            self.spec.cluster.clone(),
+            status.phase.unwrap_or(MachinePhase::Pending).to_string(),
+            some(status.versions.map(|versions| versions.kubelet)),
+            self.spec.zone.clone(),
+            some(status.address),
+            self.spec.template.machine_class.clone(),
+            some(status.provider_id),
+            ready(Some(&status.conditions)).1,
+        ]
+    }
+}
+
+impl Listed for MachineClass {
+    const COLUMNS: &'static [&'static str] =
+        &["PROVIDER", "CPU", "MEMORY", "PODS", "ZONES", "|", "DISK", "PRICE"];
+
+    fn cells(&self) -> Vec<String> {
+        let capacity = &self.spec.capacity;
+        vec![
+            self.spec.provider.to_string(),
+            capacity.cpu.clone(),
+            capacity.memory.clone(),
+            capacity.pods.to_string(),
+            self.spec.zones.join(","),
+            capacity.ephemeral_storage.clone(),
+            some(self.spec.hourly_price.clone()),
         ]
     }
 }

@@ -9,7 +9,7 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 use kube::Client;
 use nix::unistd::gethostname;
 use skep_embedded::part::{
-    gateway,
+    gateway, machines,
     nodes::{self, NodeName},
     operator,
 };
@@ -83,6 +83,7 @@ pub fn operator(global: &Global, args: &part::Operator) -> Result<()> {
             gateway: args.gateway_url.clone(),
             gateway_inside: args.gateway_inside_url.clone().unwrap_or_else(|| args.gateway_url.clone()),
             network: PodNetwork::Cluster,
+            infrastructures: machines::none("local machines belong to an installation of `skep up`"),
             instance: identity.clone(),
         };
         let lease = LeaseConfig::new(&args.namespace, LEASE, identity);

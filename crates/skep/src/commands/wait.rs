@@ -7,14 +7,15 @@ use std::{
 };
 
 use futures::StreamExt;
-use kube::{Api, Client};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{Api, Client, api::PropagationPolicy, core::NamespaceResourceScope};
 use skep_api::{
-    Cluster,
+    Cluster, NodePool,
     cluster::Phase,
     condition::{self, ConditionStatus, ConditionType},
 };
 use skep_kubeops::{
-    Cache,
+    Cache, Object,
     watch::{Change, Select, changes},
 };
 use tokio::time::{interval, timeout};
@@ -22,7 +23,7 @@ use tokio::time::{interval, timeout};
 use crate::{
     cli::{
         Global,
-        cluster::{Named, Wait, WaitFor},
+        cluster::{Goal, Named, Wait, WaitFor},
     },
     error::{Error, Result, code},
     exit::Exit,
@@ -34,24 +35,78 @@ use crate::{
 const CLOCK: Duration = Duration::from_secs(1);
 
 pub async fn run(global: &Global, args: &Wait) -> Result<()> {
-    let Wait::Cluster(args) = args;
+    match args {
+        Wait::Cluster(args) => goal::<Cluster>(global, args).await,
+        Wait::Nodepool(args) => goal::<NodePool>(global, args).await,
+    }
+}
+
+async fn goal<K: Awaited>(global: &Global, args: &WaitFor) -> Result<()> {
     let client = hub::client(global).await?;
     let mut progress = Progress::new(global.quiet);
     let state = match args.goal {
-        WaitFor::Ready => {
-            ready(&client, &args.named, None, args.timeout.0, &mut progress).await?;
+        Goal::Ready => {
+            ready::<K>(&client, &args.named, None, args.timeout.0, &mut progress).await?;
             "ready"
         }
-        WaitFor::Deleted => {
-            deleted(&client, &args.named, None, args.timeout.0, &mut progress).await?;
+        Goal::Deleted => {
+            deleted::<K>(&client, &args.named, None, args.timeout.0, &mut progress).await?;
             "deleted"
         }
     };
     progress.finish();
-    output::print(&format!("cluster.{}/{} {state}\n", skep_api::GROUP, args.named.name))
+    output::print(&format!("{} {state}\n", full_name::<K>(&args.named)))
 }
 
-/// How a cluster stands.
+/// What can be waited for: an object of a project that says by conditions how it stands.
+pub trait Awaited: Object + kube::Resource<Scope = NamespaceResourceScope> {
+    /// What there is of what its spec can name.
+    const CHOICES: &'static str;
+    /// How it is deleted: `None` where a finalizer of its own waits for everything that belongs to it.
+    const DELETION: Option<PropagationPolicy>;
+
+    /// Its conditions and the generation they are about.
+    fn said(&self) -> Option<(&[Condition], Option<i64>)>;
+
+    /// What it does when no condition has a message.
+    fn phase(&self) -> String;
+}
+
+impl Awaited for Cluster {
+    const CHOICES: &'static str = "`skep get releases`, `sizeclasses`, `profiles`";
+    const DELETION: Option<PropagationPolicy> = None;
+
+    fn said(&self) -> Option<(&[Condition], Option<i64>)> {
+        self.status.as_ref().map(|status| (status.conditions.as_slice(), status.observed_generation))
+    }
+
+    fn phase(&self) -> String {
+        self.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Provisioning).to_string()
+    }
+}
+
+impl Awaited for NodePool {
+    const CHOICES: &'static str = "`skep get clusters`, `machineclasses`, `releases`";
+    /// It is gone when its machines are.
+    const DELETION: Option<PropagationPolicy> = Some(PropagationPolicy::Foreground);
+
+    fn said(&self) -> Option<(&[Condition], Option<i64>)> {
+        self.status.as_ref().map(|status| (status.conditions.as_slice(), status.observed_generation))
+    }
+
+    fn phase(&self) -> String {
+        let (ready, desired) =
+            self.status.as_ref().map_or((0, 0), |status| (status.ready_replicas, status.desired));
+        format!("{ready} of {desired} nodes ready")
+    }
+}
+
+/// `cluster.skep.dev/web`
+pub fn full_name<K: Awaited>(named: &Named) -> String {
+    format!("{}.{}/{}", K::kind(&()).to_lowercase(), skep_api::GROUP, named.name)
+}
+
+/// How an object stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
     /// It answers and is as its spec says.
@@ -62,55 +117,56 @@ enum Standing {
     Refused(String),
 }
 
-fn standing(cluster: &Cluster) -> Standing {
-    let Some(status) = &cluster.status else { return Standing::Waiting("waiting for the operator".into()) };
+fn standing<K: Awaited>(object: &K) -> Standing {
+    let Some((conditions, observed)) = object.said() else {
+        return Standing::Waiting("waiting for the operator".into());
+    };
     // What it said about an earlier spec does not count.
-    let current =
-        cluster.metadata.generation.is_none() || status.observed_generation == cluster.metadata.generation;
-    let accepted = condition::get(&status.conditions, ConditionType::Accepted);
+    let generation = object.meta().generation;
+    let current = generation.is_none() || observed == generation;
+    let accepted = condition::get(conditions, ConditionType::Accepted);
     if let Some(accepted) = accepted
         && accepted.status == ConditionStatus::False.as_ref()
-        && accepted.observed_generation == cluster.metadata.generation
+        && accepted.observed_generation == generation
     {
         return Standing::Refused(accepted.message.clone());
     }
-    let progressing = condition::is_true(&status.conditions, ConditionType::Progressing);
-    if current && condition::is_true(&status.conditions, ConditionType::Ready) && !progressing {
+    let progressing = condition::is_true(conditions, ConditionType::Progressing);
+    if current && condition::is_true(conditions, ConditionType::Ready) && !progressing {
         return Standing::Ready;
     }
     let said = [ConditionType::Progressing, ConditionType::Ready, ConditionType::ControlPlaneReady]
         .into_iter()
-        .filter_map(|type_| condition::get(&status.conditions, type_))
+        .filter_map(|type_| condition::get(conditions, type_))
         .find(|condition| !condition.message.is_empty() && (progressing || condition.type_ != "Progressing"));
-    let phase = status.phase.unwrap_or(Phase::Provisioning);
-    Standing::Waiting(said.map_or_else(|| phase.to_string(), |condition| condition.message.clone()))
+    Standing::Waiting(said.map_or_else(|| object.phase(), |condition| condition.message.clone()))
 }
 
-/// Waits until the cluster is ready as its current spec says, and gives it.
+/// Waits until the object is ready as its current spec says, and gives it.
 ///
 /// # Errors
 /// At once when it does not exist, is being deleted, or its spec is refused; else when the time is over.
-pub async fn ready(
+pub async fn ready<K: Awaited>(
     client: &Client,
     named: &Named,
     uid: Option<&str>,
     limit: Duration,
     progress: &mut Progress,
-) -> Result<Cluster> {
-    let what = what(named);
-    until("ready", client, named, uid, limit, progress, |sight| match sight {
-        Sight::There(cluster) if cluster.metadata.deletion_timestamp.is_some() => {
-            Break(Err(gone(&what, "is being deleted")))
+) -> Result<K> {
+    let what = what::<K>(named);
+    until("ready", client, named, uid, limit, progress, |sight: Sight<K>| match sight {
+        Sight::There(object) if object.meta().deletion_timestamp.is_some() => {
+            Break(Err(gone::<K>(&what, "is being deleted")))
         }
-        Sight::There(cluster) => match standing(&cluster) {
-            Standing::Ready => Break(Ok(Cluster::clone(&cluster))),
+        Sight::There(object) => match standing(&*object) {
+            Standing::Ready => Break(Ok(K::clone(&object))),
             Standing::Refused(message) => {
                 Break(Err(Error::new(code::REFUSED, Exit::Refused, format!("{what}: {message}"))
-                    .help("change its spec; what is there: `skep get releases`, `sizeclasses`, `profiles`")))
+                    .help(format!("change its spec; what is there: {}", K::CHOICES))))
             }
             Standing::Waiting(message) => Continue(message),
         },
-        Sight::Gone(how) => Break(Err(gone(&what, how))),
+        Sight::Gone(how) => Break(Err(gone::<K>(&what, how))),
         Sight::Unreadable(error) => {
             Break(Err(Error::new(code::API, Exit::Failure, format!("{what}: {error}"))
                 .help("use the skep version of the hub")))
@@ -119,21 +175,21 @@ pub async fn ready(
     .await
 }
 
-/// Waits until the cluster is gone; one that does not exist is.
+/// Waits until the object is gone; one that does not exist is.
 ///
 /// # Errors
 /// When the time is over.
-pub async fn deleted(
+pub async fn deleted<K: Awaited>(
     client: &Client,
     named: &Named,
     uid: Option<&str>,
     limit: Duration,
     progress: &mut Progress,
 ) -> Result<()> {
-    until("deleted", client, named, uid, limit, progress, |sight| match sight {
-        Sight::There(cluster) => Continue(match standing(&cluster) {
+    until("deleted", client, named, uid, limit, progress, |sight: Sight<K>| match sight {
+        Sight::There(object) => Continue(match standing(&*object) {
             Standing::Waiting(message) | Standing::Refused(message) => message,
-            Standing::Ready => "it serves".into(),
+            Standing::Ready => "it is still there".into(),
         }),
         Sight::Gone(_) => Break(Ok(())),
         Sight::Unreadable(error) => Continue(error),
@@ -141,31 +197,31 @@ pub async fn deleted(
     .await
 }
 
-/// What is seen of the cluster that is waited for.
-enum Sight {
-    There(Arc<Cluster>),
+/// What is seen of the object that is waited for.
+enum Sight<K> {
+    There(Arc<K>),
     /// It is not there, in words.
     Gone(&'static str),
     Unreadable(String),
 }
 
-/// Watches the cluster (with `uid` that very one, not its successor) until `verdict` breaks, showing what it says else.
-async fn until<T>(
+/// Watches the object (with `uid` that very one, not its successor) until `verdict` breaks, showing what it says else.
+async fn until<K: Awaited, T>(
     goal: &str,
     client: &Client,
     named: &Named,
     uid: Option<&str>,
     limit: Duration,
     progress: &mut Progress,
-    verdict: impl Fn(Sight) -> ControlFlow<Result<T>, String>,
+    verdict: impl Fn(Sight<K>) -> ControlFlow<Result<T>, String>,
 ) -> Result<T> {
-    let what = what(named);
+    let what = what::<K>(named);
     let mut last = "nothing was heard of it".to_owned();
     let mut seen = false;
-    let ours = |cluster: &Cluster| uid.is_none_or(|uid| cluster.metadata.uid.as_deref() == Some(uid));
-    let api: Api<Cluster> = Api::namespaced(client.clone(), &named.project);
+    let ours = |object: &K| uid.is_none_or(|uid| object.meta().uid.as_deref() == Some(uid));
+    let api: Api<K> = Api::namespaced(client.clone(), &named.project);
     let select = Select::named(&named.name).namespace(&named.project);
-    let mut watch = changes::<Cluster>(client.clone(), select, Cache::new());
+    let mut watch = changes::<K>(client.clone(), select, Cache::new());
     let mut clock = interval(CLOCK);
     let waiting = async {
         loop {
@@ -177,19 +233,19 @@ async fn until<T>(
                 }
             };
             let sight = match change {
-                None => return Err(gone(&what, "cannot be watched")),
-                Some(Change::Applied(cluster)) if ours(&cluster) => Sight::There(cluster),
+                None => return Err(gone::<K>(&what, "cannot be watched")),
+                Some(Change::Applied(object)) if ours(&object) => Sight::There(object),
                 Some(Change::Synced) if seen => continue,
                 // The first list may be older than what was done a moment ago; a read is not.
                 Some(Change::Applied(_) | Change::Synced) => match api.get_opt(&named.name).await {
-                    Ok(Some(cluster)) if ours(&cluster) => Sight::There(Arc::new(cluster)),
+                    Ok(Some(object)) if ours(&object) => Sight::There(Arc::new(object)),
                     Ok(_) => Sight::Gone("does not exist"),
                     Err(error) => {
                         last = format!("hub: {}", skep_kubeops::error::describe(&error));
                         continue;
                     }
                 },
-                Some(Change::Deleted(cluster)) if ours(&cluster) => Sight::Gone("was deleted"),
+                Some(Change::Deleted(object)) if ours(&object) => Sight::Gone("was deleted"),
                 Some(Change::Deleted(_)) => continue,
                 Some(Change::Undecodable(undecodable)) => Sight::Unreadable(undecodable.error),
                 Some(Change::Interrupted(reason)) => {
@@ -207,25 +263,29 @@ async fn until<T>(
     };
     match timeout(limit, waiting).await {
         Ok(outcome) => outcome,
-        Err(_) => Err(late(&what, goal, limit, &last, named)),
+        Err(_) => Err(late::<K>(&what, goal, limit, &last, named)),
     }
 }
 
-fn what(named: &Named) -> String {
-    format!("cluster {}/{}", named.project, named.name)
+/// `cluster default/web`
+pub fn what<K: Awaited>(named: &Named) -> String {
+    format!("{} {}/{}", K::kind(&()).to_lowercase(), named.project, named.name)
 }
 
-fn gone(what: &str, state: &str) -> Error {
+fn gone<K: Awaited>(what: &str, state: &str) -> Error {
     Error::new(code::NOT_FOUND, Exit::NotFound, format!("{what} {state}"))
-        .help("see what there is with `skep get clusters -A`")
+        .help(format!("see what there is with `skep get {} -A`", K::plural(&())))
 }
 
-fn late(what: &str, goal: &str, limit: Duration, last: &str, named: &Named) -> Error {
+fn late<K: Awaited>(what: &str, goal: &str, limit: Duration, last: &str, named: &Named) -> Error {
     let seconds = limit.as_secs();
     Error::new(code::TIMEOUT, Exit::Timeout, format!("{what} is not {goal} after {seconds} s: {last}")).help(
         format!(
-            "it goes on; see `skep describe cluster {} -n {}`, or wait on with `skep wait cluster`",
-            named.name, named.project
+            "it goes on; see `skep get {} {} -n {} -o wide`, or wait on with `skep wait {}`",
+            K::plural(&()),
+            named.name,
+            named.project,
+            K::kind(&()).to_lowercase()
         ),
     )
 }

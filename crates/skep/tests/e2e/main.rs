@@ -11,6 +11,7 @@ mod clusters;
 mod installation;
 mod kills;
 mod lifecycle;
+mod nodes;
 mod parts;
 mod shortage;
 mod writers;
@@ -31,6 +32,7 @@ const SHARED: &[(&str, Scenario)] = &[
     ("lifecycle::a_second_up_attaches_or_refuses", lifecycle::a_second_up_attaches_or_refuses),
     ("clusters::create_and_use", clusters::create_and_use),
     ("clusters::what_cannot_be_is_refused_with_what_can", clusters::what_cannot_be_is_refused_with_what_can),
+    ("nodes::real_nodes", nodes::real_nodes),
     ("parts::a_gateway_of_its_own", parts::a_gateway_of_its_own),
     ("parts::a_fourth_node", parts::a_fourth_node),
     ("clusters::a_resize_loses_no_request", clusters::a_resize_loses_no_request),

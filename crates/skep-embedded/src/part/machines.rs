@@ -1,0 +1,99 @@
+//! Local machines: real nodes for tenants on the host the installation runs on, where it may make them.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use skep_agent::config::{KubeProxyMode, PodNetwork};
+use skep_api::Provider as Kind;
+use skep_engine::Engine;
+use skep_gateway::config::IpNet;
+use skep_infra::local::{EnginePrograms, Local, Network, Settings};
+use skep_node::{Infrastructure, Infrastructures};
+
+/// Port of the gateway on the machines' bridge. The address is the installation's own.
+const PORT: u16 = 6443;
+
+/// The local machines of an installation.
+#[derive(Clone)]
+pub struct Machines {
+    /// What the controllers of nodes work with.
+    pub infrastructures: Infrastructures,
+    /// Where the gateway serves them, when this host can have some.
+    pub gateway: Option<Way>,
+    local: Option<Local>,
+}
+
+/// Where the gateway serves machines.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Its address on the machines' bridge; there from the first machine on.
+    pub listen: SocketAddr,
+    /// The network of the machines.
+    pub net: IpNet,
+}
+
+impl Machines {
+    /// Looks whether this host can have machines; what it lacks is said by the first machine that somebody wants.
+    pub async fn open(data: &Path, skep: PathBuf, engine: Engine) -> Self {
+        match open(data, skep, engine).await {
+            Ok((local, network)) => Self::with(local, &network),
+            Err(why) => {
+                tracing::info!(why, "no local machines");
+                Self { infrastructures: none(&why), gateway: None, local: None }
+            }
+        }
+    }
+
+    fn with(local: Local, network: &Network) -> Self {
+        let listen = SocketAddr::new(network.gateway().into(), PORT);
+        let infrastructure = Infrastructure {
+            provider: Arc::new(local.clone()),
+            gateway: format!("https://{listen}"),
+            pod_network: PodNetwork::HostGw,
+            kube_proxy: KubeProxyMode::Nftables,
+        };
+        Self {
+            infrastructures: HashMap::from([(Kind::Local, Ok(infrastructure))]),
+            gateway: Some(Way { listen, net: network.net.into() }),
+            local: Some(local),
+        }
+    }
+
+    /// Ends every machine; they start again when the operator next looks at them.
+    pub async fn halt(&self) {
+        let Some(local) = &self.local else { return };
+        if let Err(error) = local.halt().await {
+            tracing::warn!(%error, "a machine was not ended");
+        }
+    }
+}
+
+/// What is said of local machines where there are none.
+pub fn none(why: &str) -> Infrastructures {
+    HashMap::from([(Kind::Local, Err(why.to_owned()))])
+}
+
+async fn open(data: &Path, skep: PathBuf, engine: Engine) -> Result<(Local, Network), String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("local machines need root: start the installation with `sudo skep up`".to_owned());
+    }
+    let network = Network::pick(data).map_err(|error| error.to_string())?;
+    let programs = Arc::new(EnginePrograms::new(engine));
+    let settings = Settings::new(data.to_owned(), skep, network.clone(), programs);
+    let missing = Local::check(&settings).await;
+    if !missing.is_empty() {
+        let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
+        return Err(missing.join("; "));
+    }
+    let local = Local::open(settings).map_err(|error| error.to_string())?;
+    match local.sweep().await {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!(swept, "removed what an earlier run left of machines"),
+        Err(error) => tracing::warn!(%error, "what an earlier run left of machines is still there"),
+    }
+    Ok((local, network))
+}

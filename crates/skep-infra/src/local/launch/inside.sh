@@ -1,0 +1,47 @@
+# The first process of a machine, before it becomes the agent. Arguments: host name, machine's directory, skep program,
+# directories of kubernetes, containerd and cni programs.
+#
+# A machine has a /run, /tmp, /var/lib, /var/log and /dev/shm of its own. All are gathered in one place before anything of the
+# host's is hidden, because what is shown may lie where something is hidden. No mount may note itself in /run/mount (-n).
+set -eu
+unset inside
+name=$1 dir=$2 skep=$3 kubernetes=$4 containerd=$5 cni=$6
+echo "$name" >/proc/sys/kernel/hostname
+
+run=/dev/shm
+mount -n -t tmpfs -o mode=0755,nosuid,nodev skep-run $run
+mkdir -p $run/skep/config $run/skep/bin $run/skep/kubernetes $run/skep/containerd $run/skep/cni
+: >$run/skep/bin/skep
+mount -n --bind "$dir/config" $run/skep/config
+mount -n --bind "$skep" $run/skep/bin/skep
+mount -n --bind "$kubernetes" $run/skep/kubernetes
+mount -n --bind "$containerd" $run/skep/containerd
+mount -n --bind "$cni" $run/skep/cni
+for own in tmp var/lib var/log; do
+    mkdir -p $run/own/$own
+    mount -n --bind "$dir/own/$own" $run/own/$own
+done
+mount -n --move $run /run
+for own in tmp var/lib var/log; do
+    mount -n --move /run/own/$own /$own
+done
+rm -r /run/own
+mkdir /run/lock
+mount -n -t tmpfs -o mode=1777,nosuid,nodev skep-shm /dev/shm
+# What is mounted from here on reaches the machine's containers, and never the host.
+mount -n --make-rshared /
+
+# Pods are other networks behind this one; there is no second way that a reply could take.
+set_net() {
+    if [ -e "/proc/sys/net/$1" ]; then echo "$2" >"/proc/sys/net/$1"; fi
+}
+set_net ipv4/ip_forward 1
+set_net ipv4/conf/all/rp_filter 0
+set_net ipv4/conf/default/rp_filter 0
+set_net ipv4/conf/eth0/rp_filter 0
+set_net bridge/bridge-nf-call-iptables 1
+set_net bridge/bridge-nf-call-ip6tables 1
+
+# Nobody may listen any more.
+echo up || :
+exec /run/skep/bin/skep node agent --join /run/skep/config/join.json --host /run/skep/config/host.json >&2

@@ -1,0 +1,77 @@
+//! What the controllers are told.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use skep_agent::config::{KubeProxyMode, PodNetwork};
+use skep_kubeops::{Metrics, Recorder};
+
+use crate::tenants::{Connect, connect};
+
+/// Tenants whose API servers are followed at once, if not set. Each costs a connection and two watches.
+const TENANTS: usize = 512;
+
+/// An infrastructure that is at hand, and what its machines have to know of this installation.
+#[derive(Clone)]
+pub struct Infrastructure {
+    /// Makes machines.
+    pub provider: Arc<dyn skep_infra::Provider>,
+    /// URL of the gateway as its machines reach it, like `https://198.19.3.1:6443`.
+    pub gateway: String,
+    /// How pods of its nodes reach each other.
+    pub pod_network: PodNetwork,
+    /// How kube-proxy works on its nodes.
+    pub kube_proxy: KubeProxyMode,
+}
+
+/// What there is for each kind of infrastructure: it, or a sentence that says why it is not at hand and what to do. A kind
+/// that is not named is not part of this program.
+pub type Infrastructures = HashMap<skep_api::Provider, Result<Infrastructure, String>>;
+
+/// What the controllers need to know beside the objects.
+#[derive(Clone)]
+pub struct Config {
+    /// Client of the hub.
+    pub client: kube::Client,
+    /// Where machines come from.
+    pub infrastructures: Arc<Infrastructures>,
+    /// How tenants' API servers are reached.
+    pub connect: Connect,
+    /// Tenants followed at once at most.
+    pub tenants: usize,
+    /// Where reconciles are counted.
+    pub metrics: Metrics,
+    /// Where events go.
+    pub recorder: Recorder,
+}
+
+impl Config {
+    /// A configuration with these infrastructures and the usual ways.
+    pub fn new(
+        client: kube::Client,
+        infrastructures: Infrastructures,
+        metrics: Metrics,
+        recorder: Recorder,
+    ) -> Self {
+        Self {
+            client,
+            infrastructures: Arc::new(infrastructures),
+            connect: connect(),
+            tenants: TENANTS,
+            metrics,
+            recorder,
+        }
+    }
+
+    /// The infrastructure of this kind.
+    ///
+    /// # Errors
+    /// A sentence that says why it is not at hand.
+    pub(crate) fn infrastructure(&self, kind: skep_api::Provider) -> Result<&Infrastructure, String> {
+        match self.infrastructures.get(&kind) {
+            Some(Ok(infrastructure)) => Ok(infrastructure),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err(format!("this program knows no infrastructure {kind}")),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Node pools and machines: from `NodePool` and `Machine` to nodes of a tenant cluster, and back to nothing.
+//!
+//! Two controllers: `NodePool` makes, changes and deletes `Machine`s as `skep_plan::node_pool` decides; `Machine` orders a
+//! machine from its infrastructure, lets its node join and looks after it until it has left.
+//!
+//! Guarantees: a machine is ordered only after its object says so, and its object goes only when nothing of it is left,
+//! neither machine nor node nor token; a pool that was cut off anywhere never makes a machine twice; pods leave before
+//! their node does, within the pool's rules; nobody joins but by a token of that very machine.
+//!
+//! Refuses: to replace what a tenant has because the platform changed something of its own, to take anything but
+//! certificates from where tenants may write, and to sign what a machine has no right to.
+
+mod approver;
+mod bootstrap;
+mod caches;
+mod config;
+mod error;
+pub mod machine;
+pub mod pool;
+mod run;
+pub mod tenants;
+
+pub use caches::Caches;
+pub use config::{Config, Infrastructure, Infrastructures};
+pub use error::Error;
+pub use machine::MachineReconciler;
+pub use pool::NodePoolReconciler;
+pub use run::run;
+pub use tenants::{Connect, Credentials, Tenants, connect};
+
+/// Field manager, controller name and event reporter.
+const NAME: &str = "skep-node";

@@ -1,0 +1,72 @@
+//! Pure: what is ordered from an infrastructure.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use kube::ResourceExt as _;
+use skep_agent::config::{ClusterFacts, Join};
+use skep_api::{ControlPlane, Machine, labels};
+use skep_infra::Order;
+use skep_plan::network;
+use skep_plan::node_pool::Node;
+
+use crate::Infrastructure;
+
+/// Upstream's label with the kind of machine a node is on; a kubelet may set it on its own node.
+const INSTANCE_TYPE: &str = "node.kubernetes.io/instance-type";
+/// The DNS Service has the tenth address of the range everywhere (kubeadm: `GetDNSIP`).
+const DNS: u32 = 10;
+
+/// The order of a machine. `token` is empty for a node that has joined: it has credentials of its own.
+///
+/// # Errors
+/// A sentence that says why the cluster's network cannot be used; its own controller refuses such a one before.
+pub(super) fn build(
+    machine: &Machine,
+    node: &Node,
+    control_plane: &ControlPlane,
+    infrastructure: &Infrastructure,
+    authorities: &str,
+    token: String,
+) -> Result<Order, String> {
+    let network = &control_plane.spec.network;
+    let ranges = network::check(network).map_err(|refused| refused.to_string())?;
+    let dns = u32::from(ranges.api_service) - 1 + DNS;
+    let cluster = ClusterFacts {
+        server: infrastructure.gateway.clone(),
+        host: control_plane.spec.endpoint.host.clone(),
+        authorities: authorities.to_owned(),
+        api_server_address: ranges.api_server,
+        service_cidr: network.service_cidr.clone(),
+        pod_cidr: network.pod_cidr.clone(),
+        cluster_domain: network.cluster_domain.clone(),
+        cluster_dns: Ipv4Addr::from(dns),
+        pod_network: infrastructure.pod_network,
+        kube_proxy: infrastructure.kube_proxy,
+    };
+    let name = machine.name_any();
+    let join = Join {
+        node: name.clone(),
+        cluster,
+        token,
+        template: node.template.clone(),
+        zone: machine.spec.zone.clone(),
+        labels: given(machine),
+        capacity: node.class.capacity.clone(),
+    };
+    Ok(Order {
+        uid: machine.metadata.uid.clone().unwrap_or_default(),
+        name,
+        zone: machine.spec.zone.clone(),
+        class: node.class.clone(),
+        version: node.version.clone(),
+        join,
+    })
+}
+
+/// Labels that a node has because of its machine.
+fn given(machine: &Machine) -> BTreeMap<String, String> {
+    let pool = machine.labels().get(labels::POOL).map(|pool| (labels::POOL.to_owned(), pool.clone()));
+    let class = (INSTANCE_TYPE.to_owned(), machine.spec.template.machine_class.clone());
+    pool.into_iter().chain([class]).collect()
+}

@@ -1,0 +1,182 @@
+//! Pure: what people see of a pool.
+//!
+//! `status.observedGeneration` and that of `Ready` follow the spec only when it is fulfilled: `kubectl wait
+//! --for=condition=Ready` after a change therefore waits for the change, while `Ready` itself stays `True` as long as
+//! enough nodes are ready.
+
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use skep_api::condition::{self, ConditionStatus, ConditionType};
+use skep_api::machine::MachinePhase;
+use skep_api::{Machine, NodePool, NodePoolStatus};
+use skep_kubeops::events::Severity;
+use skep_kubeops::{Classify as _, Recorder};
+use skep_plan::node_pool::{Action, Plan};
+
+use super::{Outcome, build};
+
+/// The status after a pass.
+pub(super) fn of(
+    pool: &NodePool,
+    outcome: &Outcome,
+    machines: &[Arc<Machine>],
+    now: &Time,
+) -> NodePoolStatus {
+    let mut status = pool.status.clone().unwrap_or_default();
+    let generation = pool.metadata.generation;
+    let members = build::members(machines);
+    let live = || members.iter().filter(|member| !member.leaving);
+    let ready = live().filter(|member| member.health == skep_plan::node_pool::Health::Ready).count();
+
+    status.selector = Some(build::selector(pool));
+    status.replicas = number(live().count());
+    status.ready_replicas = number(ready);
+    if let Outcome::Planned(goal, plan) = outcome {
+        let outdated = |name: &str| plan.outdated.iter().any(|outdated| outdated.machine == name);
+        status.desired = number(goal.replicas);
+        status.version = Some(goal.version.to_string());
+        status.updated_replicas =
+            number(live().filter(|member| !member.changing && !outdated(&member.name)).count());
+    }
+    let enough = ready >= usize::try_from(status.desired).unwrap_or(0);
+    let settled = matches!(outcome, Outcome::Planned(_, plan) if plan.is_settled()) && enough;
+    if settled {
+        status.observed_generation = generation;
+    }
+    let fulfilled = status.observed_generation;
+    let counts = format!("{ready} of {} nodes are ready", status.desired);
+    let conditions = &mut status.conditions;
+    let mut set = |type_, holds: ConditionStatus, reason: &str, message: String, generation| {
+        condition::set(conditions, type_, holds, reason, message, generation, now);
+    };
+
+    match outcome {
+        Outcome::Refused(refused) => {
+            let reason = refused.first().reason();
+            set(ConditionType::Accepted, ConditionStatus::False, reason, refused.to_string(), generation);
+        }
+        Outcome::Waits(why) => {
+            set(ConditionType::Accepted, ConditionStatus::Unknown, "Waiting", why.clone(), generation);
+        }
+        Outcome::Planned(..) | Outcome::Failed(_) => {
+            let message = "everything the spec names exists".to_owned();
+            set(ConditionType::Accepted, ConditionStatus::True, "Resolved", message, generation);
+        }
+    }
+    let (progressing, reason, message) = progress(outcome);
+    set(ConditionType::Progressing, progressing, reason, message, generation);
+    let (holds, reason, message) = ready_words(outcome, enough, counts, machines);
+    set(ConditionType::Ready, holds.into(), reason, message, fulfilled);
+    status
+}
+
+fn number(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+fn progress(outcome: &Outcome) -> (ConditionStatus, &'static str, String) {
+    match outcome {
+        Outcome::Failed(error) => (ConditionStatus::True, error.reason(), error.to_string()),
+        Outcome::Waits(why) => (ConditionStatus::True, "Waiting", why.clone()),
+        Outcome::Refused(_) => (
+            ConditionStatus::False,
+            "Refused",
+            "what is there stays as it is until the spec is corrected".to_owned(),
+        ),
+        Outcome::Planned(_, plan) if !plan.is_settled() => {
+            let reason = if plan.outdated.is_empty() { "Scaling" } else { "Updating" };
+            (ConditionStatus::True, reason, steps(plan))
+        }
+        Outcome::Planned(_, plan) if !plan.outdated.is_empty() => {
+            let names: Vec<&str> =
+                plan.outdated.iter().take(5).map(|outdated| outdated.machine.as_str()).collect();
+            let message = format!(
+                "{} machines are outdated and stay until somebody deletes them (update.strategy is OnDelete): {}{}",
+                plan.outdated.len(),
+                names.join(", "),
+                if plan.outdated.len() > names.len() { " …" } else { "" }
+            );
+            (ConditionStatus::False, "OutdatedOnDelete", message)
+        }
+        Outcome::Planned(..) => (ConditionStatus::False, "Settled", "nothing is under way".to_owned()),
+    }
+}
+
+/// A plan in one line.
+fn steps(plan: &Plan) -> String {
+    let count = |wanted: fn(&Action) -> bool| plan.actions.iter().filter(|action| wanted(action)).count();
+    let counts = [
+        (count(|action| matches!(action, Action::Create { .. })), "made"),
+        (count(|action| matches!(action, Action::Delete { .. })), "removed"),
+        (count(|action| matches!(action, Action::Change { .. })), "changed in place"),
+    ];
+    let mut words: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} machines are {what}"))
+        .collect();
+    if !plan.waits.is_empty() {
+        words.push(format!("waiting for {}", plan.waits.join("; ")));
+    }
+    words.join(", ")
+}
+
+/// One line that is enough for `kubectl get -o wide`.
+fn ready_words(
+    outcome: &Outcome,
+    enough: bool,
+    counts: String,
+    machines: &[Arc<Machine>],
+) -> (bool, &'static str, String) {
+    match outcome {
+        Outcome::Refused(refused) => {
+            (enough && !machines.is_empty(), "Refused", format!("{counts}; {refused}"))
+        }
+        Outcome::Waits(why) => (false, "Waiting", why.clone()),
+        Outcome::Failed(error) if !enough => (false, error.reason(), format!("{counts}; {error}")),
+        _ if enough => (true, "NodesReady", counts),
+        _ => (false, "NodesNotReady", format!("{counts}{}", trouble(machines))),
+    }
+}
+
+/// The first machine that says why it cannot be made.
+fn trouble(machines: &[Arc<Machine>]) -> String {
+    let failed = machines.iter().find_map(|machine| {
+        let status = machine.status.as_ref().filter(|status| status.phase == Some(MachinePhase::Failed))?;
+        let ready = condition::get(&status.conditions, ConditionType::Ready)?;
+        Some(format!("; machine {}: {}", machine.name_any(), ready.message))
+    });
+    failed.unwrap_or_default()
+}
+
+/// Tells people what changed, on the pool.
+pub(super) fn announce(recorder: &Recorder, pool: &NodePool, new: &NodePoolStatus, outcome: &Outcome) {
+    let old = pool.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let said = |conditions: &[_], type_| {
+        condition::get(conditions, type_).map(|c| (c.status.clone(), c.reason.clone()))
+    };
+    let changed = |type_| said(old, type_) != said(&new.conditions, type_);
+    let message =
+        |type_| condition::get(&new.conditions, type_).map(|c| c.message.clone()).unwrap_or_default();
+    match outcome {
+        Outcome::Refused(refused) if changed(ConditionType::Accepted) => {
+            recorder.publish(
+                pool,
+                Severity::Warning,
+                refused.first().reason(),
+                "Reconcile",
+                refused.to_string(),
+            );
+        }
+        // The controller itself tells why a pass failed.
+        Outcome::Refused(_) | Outcome::Waits(_) | Outcome::Failed(_) => {}
+        Outcome::Planned(..) if changed(ConditionType::Ready) => {
+            let ready = condition::is_true(&new.conditions, ConditionType::Ready);
+            let reason = if ready { "NodesReady" } else { "NodesNotReady" };
+            recorder.publish(pool, Severity::Normal, reason, "Reconcile", message(ConditionType::Ready));
+        }
+        Outcome::Planned(..) => {}
+    }
+}

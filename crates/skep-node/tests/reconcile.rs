@@ -1,0 +1,32 @@
+//! The life of pools and machines against an API server in memory, which is hub and tenant at once: single steps, and every
+//! call failing in every way.
+
+// Helpers of tests may fail loudly; the lint only exempts the test functions themselves.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "reconcile/certificates.rs"]
+mod certificates;
+#[path = "reconcile/faults.rs"]
+mod faults;
+#[path = "reconcile/joining.rs"]
+mod joining;
+#[path = "reconcile/kubelets.rs"]
+mod kubelets;
+#[path = "reconcile/leaving.rs"]
+mod leaving;
+#[path = "reconcile/pools.rs"]
+mod pools;
+#[path = "reconcile/provider.rs"]
+mod provider;
+#[path = "reconcile/real.rs"]
+mod real;
+#[path = "reconcile/tenant.rs"]
+mod tenant;
+#[path = "reconcile/tenants.rs"]
+mod tenants;
+#[path = "reconcile/updates.rs"]
+mod updates;
+#[path = "reconcile/wakes.rs"]
+mod wakes;
+#[path = "reconcile/world.rs"]
+mod world;

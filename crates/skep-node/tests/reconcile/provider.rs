@@ -1,0 +1,148 @@
+//! An infrastructure in memory.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use skep_infra::{Deleted, Error, Machine, Order, Provider, State};
+
+/// A machine as the infrastructure has it.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// As it was last ordered.
+    pub order: Order,
+    pub state: State,
+    /// Calls of `ensure` for it.
+    pub asked: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    machines: BTreeMap<String, Made>,
+    /// Every uid that was ever made, so that a second making shows.
+    made: Vec<String>,
+    /// What the next calls of `ensure` fail with.
+    broken: Option<String>,
+    /// Calls of `delete` that answer "pending" before one is done.
+    slow: usize,
+    calls: Vec<String>,
+}
+
+/// Makes machines in two steps, and forgets them in two.
+#[derive(Clone, Default)]
+pub struct FakeProvider {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl FakeProvider {
+    /// What it has now, by name.
+    pub fn machines(&self) -> BTreeMap<String, Made> {
+        self.inner
+            .lock()
+            .unwrap()
+            .machines
+            .values()
+            .map(|made| (made.order.name.clone(), made.clone()))
+            .collect()
+    }
+
+    /// How often machines were made.
+    pub fn made(&self) -> usize {
+        self.inner.lock().unwrap().made.len()
+    }
+
+    /// What was called, in order: `ensure NAME`, `delete UID`.
+    pub fn calls(&self) -> Vec<String> {
+        self.inner.lock().unwrap().calls.clone()
+    }
+
+    /// Lets orders fail, or no more.
+    pub fn break_down(&self, why: Option<&str>) {
+        self.inner.lock().unwrap().broken = why.map(str::to_owned);
+    }
+
+    /// Lets so many calls of `delete` be pending.
+    pub fn delete_slowly(&self, calls: usize) {
+        self.inner.lock().unwrap().slow = calls;
+    }
+
+    /// Somebody takes a machine away.
+    pub fn lose(&self, name: &str) {
+        self.inner.lock().unwrap().machines.retain(|_, made| made.order.name != name);
+    }
+
+    pub fn set_state(&self, name: &str, state: State) {
+        let mut inner = self.inner.lock().unwrap();
+        inner
+            .machines
+            .values_mut()
+            .filter(|made| made.order.name == name)
+            .for_each(|made| made.state = state.clone());
+    }
+}
+
+/// The address of the one machine of a zone.
+pub fn address(zone: &str) -> Ipv4Addr {
+    Ipv4Addr::new(198, 19, 1, zone.as_bytes()[0])
+}
+
+fn seen(made: &Made) -> Machine {
+    Machine {
+        provider_id: format!("fake://{}", made.order.name),
+        address: Some(address(&made.order.zone)),
+        state: made.state.clone(),
+    }
+}
+
+#[async_trait]
+impl Provider for FakeProvider {
+    async fn ensure(&self, order: &Order) -> Result<Machine, Error> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.calls.push(format!("ensure {}", order.name));
+        if let Some(reason) = &inner.broken {
+            return Err(Error::Programs { version: order.version.to_string(), reason: reason.clone() });
+        }
+        if !inner.machines.contains_key(&order.uid) {
+            inner.made.push(order.uid.clone());
+            let state = State::Starting("the machine boots".into());
+            inner.machines.insert(order.uid.clone(), Made { order: order.clone(), state, asked: 0 });
+        }
+        let made = inner.machines.get_mut(&order.uid).unwrap();
+        made.asked += 1;
+        if made.asked > 1 && matches!(made.state, State::Starting(_)) {
+            made.state = State::Running;
+        }
+        if !order.join.token.is_empty() {
+            made.order = order.clone();
+        }
+        Ok(seen(made))
+    }
+
+    async fn get(&self, uid: &str) -> Result<Option<Machine>, Error> {
+        Ok(self.inner.lock().unwrap().machines.get(uid).map(seen))
+    }
+
+    async fn delete(&self, uid: &str) -> Result<Deleted, Error> {
+        let mut inner = self.inner.lock().unwrap();
+        inner.calls.push(format!("delete {uid}"));
+        if inner.slow > 0 {
+            inner.slow -= 1;
+            return Ok(Deleted::Pending);
+        }
+        inner.machines.remove(uid);
+        Ok(Deleted::Gone)
+    }
+
+    async fn reboot(&self, uid: &str) -> Result<(), Error> {
+        let mut inner = self.inner.lock().unwrap();
+        let made = inner.machines.get(uid).ok_or_else(|| Error::NoMachine { uid: uid.to_owned() })?;
+        let call = format!("reboot {}", made.order.name);
+        inner.calls.push(call);
+        Ok(())
+    }
+
+    async fn console(&self, _: &str) -> Result<String, Error> {
+        Ok(String::new())
+    }
+}

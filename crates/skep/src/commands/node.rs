@@ -1,0 +1,33 @@
+//! `skep node agent`: what runs on a machine to make a node of it.
+
+use std::{fs, path::Path};
+
+use serde::de::DeserializeOwned;
+
+use crate::{
+    cli::part::Agent,
+    error::{Error, Result},
+    exit::Exit,
+    logging, runtime,
+};
+
+/// Runs the agent until it is told to stop.
+///
+/// # Errors
+/// A file that cannot be read, or a machine that cannot be a node.
+pub fn agent(args: &Agent) -> Result<()> {
+    runtime::with_allocator_settings();
+    logging::init(&args.log, false, None)?;
+    let (join, host) = (read(&args.join)?, read(&args.host)?);
+    runtime::service(async {
+        let stop = runtime::stop_on_signals()?;
+        skep_agent::run(join, host, stop)
+            .await
+            .map_err(|error| Error::new(error.code(), Exit::Failure, error))
+    })
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(|error| Error::file(path, error))?;
+    serde_json::from_str(&text).map_err(|error| Error::file(path, error))
+}

@@ -1,0 +1,86 @@
+//! Nodes: pools, machines, what becomes of them.
+
+use std::{fs, process::Command};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::installation::{Installation, eventually};
+
+/// What this host lacks for real nodes.
+fn missing() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("the tests do not run as root".to_owned());
+    }
+    let there = |name: &&str| {
+        std::env::var("PATH")
+            .unwrap_or_default()
+            .split(':')
+            .any(|dir| fs::exists(format!("{dir}/{name}")).unwrap_or(false))
+    };
+    ["runc", "iptables", "nft", "conntrack", "ip"]
+        .iter()
+        .find(|name| !there(name))
+        .map(|name| format!("the program {name} is missing"))
+}
+
+/// Network namespaces and interfaces that belong to machines.
+fn on_host() -> String {
+    let run = |args: &[&str]| {
+        let output = Command::new("ip").args(args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = run(&["netns", "list"]) + &run(&["-brief", "link"]);
+    all.lines().filter(|line| line.contains("skep")).collect::<Vec<_>>().join("\n")
+}
+
+/// The first process of a machine, as this host sees it.
+fn first_process(shared: &Installation, uid: &str) -> Option<i32> {
+    let file = shared.data().join("local/machines").join(uid).join("pid.json");
+    let pid: serde_json::Value = serde_json::from_slice(&fs::read(file).ok()?).ok()?;
+    pid["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
+}
+
+/// Two real nodes join, one survives the end of its first process, all go without a trace.
+pub fn real_nodes(shared: &Installation) {
+    if let Some(missing) = missing() {
+        println!("LEFT OUT: real nodes: {missing}");
+        return;
+    }
+    let before = on_host();
+    assert!(shared.skep("get machineclasses").contains("local-small"));
+    let refused = shared.fails(6, "create nodepool wrong -c demo --class giant");
+    assert!(refused.contains("local-small"), "{refused}");
+    shared.skep("delete nodepool wrong");
+
+    // The first pool on a machine builds kubelet and containerd.
+    shared.skep("create nodepool workers -c demo --class local-small --replicas 2 --timeout 30m");
+    let nodes = shared.tenant("demo", "get nodes -o wide");
+    assert_eq!(nodes.lines().filter(|line| line.contains(" Ready ")).count(), 2, "{nodes}");
+    assert_eq!(nodes.matches("v1.36.3").count(), 2, "{nodes}");
+    let versions = shared.json("get nodepools workers -o json")["status"]["version"].clone();
+    assert_eq!(versions, "v1.36.3");
+
+    // The power goes: the machine comes back as the same node.
+    let machines = shared.json("get machines -o json");
+    let machine = &machines["items"][0]["metadata"];
+    let (name, uid) = (machine["name"].as_str().unwrap(), machine["uid"].as_str().unwrap());
+    let first = first_process(shared, uid).expect("the machine's first process is written down");
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    eventually("another first process", || first_process(shared, uid).filter(|pid| *pid != first));
+    let boot = |shared: &Installation| {
+        shared.tenant("demo", &format!("get node {name} -o jsonpath={{.status.conditions[-1].status}}"))
+    };
+    eventually("the node is ready again", || (boot(shared) == "True").then_some(()));
+
+    shared.kubectl("scale nodepool workers --replicas=1");
+    eventually("one machine is left", || {
+        let machines = shared.json("get machines -o json");
+        machines["items"].as_array().filter(|items| items.len() == 1).map(drop)
+    });
+    shared.skep("delete nodepool workers");
+    eventually("nothing of them is on this host", || (on_host() == before).then_some(()));
+    assert_eq!(shared.tenant("demo", "get nodes -o name"), "");
+}
