@@ -4,6 +4,8 @@
 //! one that failed. Tests that need a node are run like the others and shown with what really happened to them.
 
 mod binaries;
+mod cluster;
+mod images;
 mod needs_node;
 mod report;
 mod run;
@@ -12,6 +14,7 @@ mod table;
 mod verdict;
 mod way;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,21 +25,31 @@ use suite::Suite;
 /// What to run, and against which cluster.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Run the tests that need no node (all there are until tenants have nodes).
-    #[arg(long, required = true)]
+    /// Run only the tests that need no node.
+    #[arg(long)]
     nodeless: bool,
     /// Run only the quick selection of them: under two minutes on two cores.
-    #[arg(long)]
+    #[arg(long, requires = "nodeless")]
     quick: bool,
-    /// The cluster's kubeconfig.
-    #[arg(long, conflicts_with = "cluster", required_unless_present = "cluster")]
+    /// The kubeconfig of any cluster.
+    #[arg(long, conflicts_with = "cluster")]
     kubeconfig: Option<PathBuf>,
-    /// A cluster of the running installation: its kubeconfig is asked for with `skep kubeconfig`.
+    /// A cluster of the running installation, instead of one of two real nodes that is made for the tests and goes after
+    /// them.
     #[arg(long)]
     cluster: Option<String>,
-    /// Data directory of that installation; the user's default one when not set.
-    #[arg(long, requires = "cluster")]
+    /// Data directory of the installation; the user's default one when not set.
+    #[arg(long)]
     data_dir: Option<PathBuf>,
+    /// Kubernetes version of the cluster's control plane.
+    #[arg(long, default_value = skep_engine::KUBERNETES[0])]
+    version: String,
+    /// Kubernetes version of its nodes; the control plane's when not set.
+    #[arg(long)]
+    node_version: Option<String>,
+    /// Only the tests with this in their names.
+    #[arg(long)]
+    only: Option<String>,
     /// The `skep` binary.
     #[arg(long, default_value = "target/release/skep")]
     skep: PathBuf,
@@ -60,14 +73,31 @@ fn default_out() -> PathBuf {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     // Lives as long as the tests do.
     let scratch = tempfile::tempdir()?;
+    let mut suite = match (options.nodeless, options.quick) {
+        (true, true) => Suite::quick(),
+        (true, false) => Suite::nodeless(),
+        (false, _) => Suite::all(),
+    };
+    suite.procs = options.procs.unwrap_or(suite.procs);
+    if let Some(only) = &options.only {
+        suite.narrow(only)?;
+    }
+    let mut made = None;
     let kubeconfig = match (&options.kubeconfig, &options.cluster) {
         (Some(path), _) => path.clone(),
         (None, Some(cluster)) => ask_skep(&options, cluster, scratch.path())?,
-        (None, None) => anyhow::bail!("name a cluster: --kubeconfig PATH or --cluster NAME"),
+        (None, None) => {
+            let cluster = cluster::Cluster::make(&options, suite.nodes).await?;
+            let kubeconfig = ask_skep(&options, cluster::NAME, scratch.path())?;
+            made = Some(cluster);
+            kubeconfig
+        }
     };
-    let mut suite = if options.quick { Suite::quick() } else { Suite::nodeless() };
-    suite.procs = options.procs.unwrap_or(suite.procs);
-    judge(suite, &kubeconfig, &options.out).await
+    let verdict = judge(suite, &kubeconfig, &options.out).await;
+    if let Some(made) = made {
+        made.delete()?;
+    }
+    verdict
 }
 
 /// Builds the suite, so that a later run begins with its tests.
@@ -91,10 +121,14 @@ async fn judge(suite: Suite, kubeconfig: &Path, out: &Path) -> anyhow::Result<()
     let scratch = tempfile::tempdir()?;
     let kubeconfig = std::path::absolute(kubeconfig)?;
     let way = way::Way::open(&kubeconfig, &binaries.kubectl, scratch.path()).await?;
-    let run = run::Run { suite: &suite, binaries: &binaries, kubeconfig: &way.kubeconfig, out: &out };
+    let run = run::Run { suite: &suite, binaries: &binaries, way: &way, out: &out };
     let wall = run.execute().await?;
     let report = report::Report::read(&out.join(run::JSON))?;
-    let verdict = verdict::Verdict::new(&suite, &report, needs_node::list());
+    let verdict = verdict::Verdict::new(
+        &suite,
+        &report,
+        if suite.nodes { BTreeMap::new() } else { needs_node::list() },
+    );
     let table = table::render(&suite, &verdict, wall);
     std::fs::write(out.join("table.md"), &table)?;
     println!("\n{table}\nAll of it, the log and junit.xml: {}", out.display());

@@ -16,8 +16,10 @@ pub struct Installation {
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Status {
     pid: Option<u32>,
+    data_dir: PathBuf,
 }
 
 impl Installation {
@@ -70,13 +72,20 @@ impl Installation {
         status.pid.context("skep status names no process: is it running?")
     }
 
+    /// Its data directory.
+    pub fn data_dir(&self) -> anyhow::Result<PathBuf> {
+        let status: Status = serde_json::from_str(&self.output(&["status", "-o", "json"])?)?;
+        Ok(status.data_dir)
+    }
+
     /// Stops it and everything it started.
     pub fn down(mut self) -> anyhow::Result<()> {
         self.stop_on_drop = false;
         self.skep(&["down"])
     }
 
-    fn command(&self, args: &[&str]) -> Command {
+    /// One `skep` command.
+    pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(&self.skep);
         command.args(args);
         if let Some(data_dir) = &self.data_dir {

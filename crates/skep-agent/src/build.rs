@@ -13,7 +13,7 @@ mod reserve;
 pub(crate) mod testing;
 
 pub(crate) use cni::conflist;
-pub(crate) use containerd::containerd;
+pub(crate) use containerd::{containerd, registries};
 pub(crate) use kube_proxy::kube_proxy;
 pub(crate) use kubeconfig::{bootstrap, joined};
 pub(crate) use kubelet::{HEALTHZ, arguments, kubelet};

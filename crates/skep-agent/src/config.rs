@@ -23,6 +23,10 @@ pub struct Join {
     pub labels: std::collections::BTreeMap<String, String>,
     /// What the machine offers. A machine that has more still reports this.
     pub capacity: MachineCapacity,
+    /// URL of the one registry that images are pulled from, whatever registry their names say, like
+    /// `http://198.19.3.1:5000`. Without one each image comes from where its name says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
 }
 
 /// What a node has to know of its cluster.

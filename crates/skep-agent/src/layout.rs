@@ -94,6 +94,11 @@ impl Layout {
         self.containerd("certs.d")
     }
 
+    /// For all registries that have no directory of their own.
+    pub(crate) fn other_registries(&self) -> PathBuf {
+        self.registries().join("_default")
+    }
+
     /// State of runc.
     pub(crate) fn runc(&self) -> PathBuf {
         self.state.join("runc")

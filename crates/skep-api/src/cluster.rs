@@ -66,9 +66,34 @@ pub struct ClusterSpec {
     /// Extra flags of the control plane's programs. Flags that Skep itself sets are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<ControlPlaneFlags>,
+    /// Parts that run on the cluster's own nodes, once it has some.
+    #[serde(default)]
+    pub components: Components,
     /// Whether Skep works on this cluster.
     #[serde(default)]
     pub reconciliation: Reconciliation,
+}
+
+/// Parts that run on a cluster's own nodes.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Components {
+    /// CoreDNS.
+    #[serde(default)]
+    pub dns: ComponentMode,
+    /// metrics-server: `kubectl top` and autoscaling by CPU and memory.
+    #[serde(default)]
+    pub metrics: ComponentMode,
+}
+
+/// Who looks after a component.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, JsonSchema)]
+pub enum ComponentMode {
+    /// Skep installs it and keeps it as it is.
+    #[default]
+    Managed,
+    /// Nobody, or the tenant team: Skep does not install it. What is installed stays.
+    Off,
 }
 
 /// A stream of versions.

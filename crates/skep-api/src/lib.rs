@@ -24,7 +24,7 @@ pub mod size_class;
 pub mod tenant;
 pub mod version;
 
-pub use cluster::{Cluster, ClusterSpec, ClusterStatus};
+pub use cluster::{Cluster, ClusterSpec, ClusterStatus, ComponentMode, Components};
 pub use codes::Code;
 pub use condition::{ConditionStatus, ConditionType};
 pub use control_plane::{ControlPlane, ControlPlaneSpec, ControlPlaneStatus};

@@ -145,6 +145,11 @@ impl Layout {
         self.root.join("local")
     }
 
+    /// Container images for local machines.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
     /// State of one virtual node.
     pub fn node(&self, node: &str) -> PathBuf {
         self.root.join("nodes").join(node)

@@ -5,6 +5,7 @@ pub mod gateway;
 pub mod machines;
 pub mod nodes;
 pub mod operator;
+pub mod registry;
 
 use std::time::Duration;
 

@@ -18,6 +18,10 @@ pub const CONTAINERD: &str = "v2.2.1";
 pub const CNI: &str = "v1.9.1";
 /// The CoreDNS version that can be made.
 pub const COREDNS: &str = "v1.15.0";
+/// The metrics-server version that can be made.
+pub const METRICS_SERVER: &str = "v0.9.0";
+/// The version of [`pause_image`].
+pub const PAUSE: &str = "v1";
 
 /// `skep.dev/kube:<version>`: the control plane and kubectl. Any version can be named, those of [`KUBERNETES`] can be
 /// made.
@@ -58,6 +62,16 @@ pub fn coredns_image() -> ImageRef {
     fixed("coredns", COREDNS)
 }
 
+/// `skep.dev/metrics-server:`[`METRICS_SERVER`]: metrics-server.
+pub fn metrics_server_image() -> ImageRef {
+    fixed("metrics-server", METRICS_SERVER)
+}
+
+/// `skep.dev/pause:`[`PAUSE`]: the process that holds the namespaces of a pod.
+pub fn pause_image() -> ImageRef {
+    fixed("pause", PAUSE)
+}
+
 /// `skep.dev/skep:<this version>`: the running program itself, for pods that run a part of Skep.
 pub fn skep_image() -> ImageRef {
     fixed("skep", env!("CARGO_PKG_VERSION"))
@@ -89,14 +103,17 @@ mod tests {
             let module = &recipe.module;
             let modfile = module.modfile.clone().unwrap_or("go.mod".into());
             let sum = modfile.replace(".mod", ".sum");
-            for needed in ["go.mod", &modfile, &sum] {
+            let depends =
+                module.files.iter().any(|f| String::from_utf8_lossy(&f.content).contains("\nrequire"));
+            for needed in ["go.mod", &modfile].into_iter().chain(depends.then_some(sum.as_str())) {
                 assert!(
                     module.files.iter().any(|f| f.name == needed && !f.content.is_empty()),
                     "{image}: {needed}"
                 );
             }
             assert!(module.files.iter().any(|f| f.name.ends_with(".go")), "{image} has no source");
-            assert!(recipe.release.is_some(), "{image} has no release");
+            let nobody = ["pause", "metrics-server"].contains(&image.name());
+            assert_eq!(recipe.release.is_none(), nobody, "{image}: who publishes it?");
             let programs = recipe.programs();
             assert!(!recipe.checks.is_empty(), "{image}");
             for check in &recipe.checks {
@@ -124,6 +141,9 @@ mod tests {
                 "containerd" => "github.com/containerd/containerd/v2",
                 "cni" => "github.com/containernetworking/plugins",
                 "coredns" => "github.com/coredns/coredns",
+                "metrics-server" => "sigs.k8s.io/metrics-server",
+                // Ours: it is made of nothing else.
+                "pause" => continue,
                 other => panic!("which module is {other} made of?"),
             };
             let pinned = format!("{pinned} {}\n", recipe.image.tag());
@@ -144,6 +164,8 @@ mod tests {
             (containerd_image(), &["containerd", "containerd-shim-runc-v2", "ctr"]),
             (cni_image(), &["bridge", "host-local", "loopback", "portmap"]),
             (coredns_image(), &["coredns"]),
+            (metrics_server_image(), &["metrics-server"]),
+            (pause_image(), &["pause"]),
         ] {
             let found = recipe(&image).programs();
             for program in programs {

@@ -177,6 +177,15 @@ pub enum Error {
         /// How long this process waited.
         waited: Duration,
     },
+
+    /// An archive of container images cannot be taken in.
+    #[error("{} is no archive of images that can be loaded: {why}", path.display())]
+    Archive {
+        /// The archive.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
 }
 
 impl Error {
@@ -196,6 +205,7 @@ impl Error {
             Self::InvalidImage { .. } => 1011,
             Self::BuildTimeout { .. } => 1012,
             Self::LockTimeout { .. } => 1013,
+            Self::Archive { .. } => 1014,
         })
     }
 
@@ -220,11 +230,11 @@ mod tests {
     #[test]
     fn every_code_has_its_page() {
         let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/errors");
-        for number in 1001..=1013 {
+        for number in 1001..=1014 {
             let page = std::fs::read_to_string(docs.join(format!("SKEP-{number}.md"))).unwrap();
             assert!(page.starts_with(&format!("# SKEP-{number}: ")), "{page}");
         }
-        assert!(!docs.join("SKEP-1014.md").exists(), "a page for no error");
+        assert!(!docs.join("SKEP-1015.md").exists(), "a page for no error");
     }
 
     #[test]

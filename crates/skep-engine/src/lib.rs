@@ -23,14 +23,15 @@ mod gobuild;
 mod image;
 mod list;
 mod lock;
+pub mod oci;
 mod progress;
 mod recipe;
 mod release;
 mod sources;
 
 pub use catalogue::{
-    CNI, CONTAINERD, COREDNS, ETCD, KUBERNETES, REGISTRY, cni_image, containerd_image, coredns_image,
-    etcd_image, kubernetes_image, node_image, skep_image,
+    CNI, CONTAINERD, COREDNS, ETCD, KUBERNETES, METRICS_SERVER, PAUSE, REGISTRY, cni_image, containerd_image,
+    coredns_image, etcd_image, kubernetes_image, metrics_server_image, node_image, pause_image, skep_image,
 };
 pub use config::{EngineConfig, Limits, Releases};
 pub use engine::{Artifact, Engine, Source};

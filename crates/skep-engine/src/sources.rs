@@ -24,6 +24,8 @@ const MODULES: &[(&str, &[Embedded])] = modules! {
     "containerd": "go.mod", "go.sum", "tools.go";
     "cni": "go.mod", "go.sum", "tools.go";
     "coredns": "go.mod", "go.sum", "main.go";
+    "metrics-server": "go.mod", "go.sum", "tools.go";
+    "pause": "go.mod", "main.go";
 };
 
 /// An embedded module with these of its files only, so that a change to another one does not make it be built again.

@@ -52,3 +52,4 @@ pub use error::GatewayError;
 pub use gateway::{Gateway, Source};
 pub use metrics::{CurrentMetrics, Metrics};
 pub use rejection::Rejection;
+pub use socket::listen_anyway;

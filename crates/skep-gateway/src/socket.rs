@@ -21,8 +21,12 @@ pub(crate) fn listen(address: SocketAddr, keepalive: Duration) -> io::Result<Own
     listen_on(stream_socket(address)?, address, keepalive)
 }
 
-/// The same at an address that this machine may get later (`IP_FREEBIND` in ip(7)).
-pub(crate) fn listen_anyway(address: SocketAddr, keepalive: Duration) -> io::Result<OwnedFd> {
+/// A listening socket that does not block, at an address that this machine may get later (`IP_FREEBIND` in ip(7)). Its
+/// connections have `TCP_NODELAY` and keepalive.
+///
+/// # Errors
+/// Somebody else listens there, or this process may not.
+pub fn listen_anyway(address: SocketAddr, keepalive: Duration) -> io::Result<OwnedFd> {
     let socket = stream_socket(address)?;
     match address {
         SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,

@@ -18,10 +18,12 @@ use crate::{
     error::{Error, is_conflict, is_not_found},
 };
 
+mod manifest;
 mod memory;
 mod observed;
 mod recent;
 
+pub use manifest::{Force, path_of};
 use memory::Memory;
 pub use observed::Observed;
 

@@ -25,7 +25,7 @@ pub mod reconcile;
 pub mod status;
 pub mod watch;
 
-pub use apply::{Applier, Deleted, Observed, Outcome};
+pub use apply::{Applier, Deleted, Force, Observed, Outcome, path_of};
 pub use cache::Cache;
 pub use client::ClientConfig;
 pub use controller::{Controller, Targets, Trigger};

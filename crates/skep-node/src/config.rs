@@ -22,6 +22,10 @@ pub struct Infrastructure {
     pub pod_network: PodNetwork,
     /// How kube-proxy works on its nodes.
     pub kube_proxy: KubeProxyMode,
+    /// URL of the registry that its machines pull all images from, if there is one.
+    pub registry: Option<String>,
+    /// Whether its machines can resolve names outside of their cluster.
+    pub resolver: bool,
 }
 
 /// What there is for each kind of infrastructure: it, or a sentence that says why it is not at hand and what to do. A kind

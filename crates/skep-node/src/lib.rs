@@ -13,6 +13,7 @@
 mod approver;
 mod bootstrap;
 mod caches;
+mod components;
 mod config;
 mod error;
 pub mod machine;

@@ -28,7 +28,7 @@ pub use node::Node;
 pub use pod::Pod;
 pub use request::{Asked, CLIENT_SIGNER, Request, SERVING_SIGNER};
 
-use crate::{Error, NAME};
+use crate::{Error, NAME, components};
 
 /// Nodes, and certificate requests, of one tenant at most. A pool has 5,000 at most; upstream is tested to that as well.
 const MOST_OBJECTS: usize = 20_000;
@@ -85,6 +85,8 @@ pub struct Tenant {
     too_large: CancellationToken,
     /// When the objects of [`crate::bootstrap::roles`] were last applied.
     prepared: tokio::sync::Mutex<Option<Instant>>,
+    /// What its components were last applied with, and when.
+    equipped: tokio::sync::Mutex<Option<(components::Settings, Instant)>>,
     /// Uids of nodes that we deleted and the watch may still show.
     forgotten: Mutex<HashSet<String>>,
     _watches: DropGuard,
@@ -175,6 +177,7 @@ impl Tenants {
             opened: Instant::now(),
             too_large,
             prepared: tokio::sync::Mutex::default(),
+            equipped: tokio::sync::Mutex::default(),
             forgotten: Mutex::default(),
             _watches: stop.drop_guard(),
         });
@@ -274,6 +277,23 @@ impl Tenant {
             self.applier.apply(&binding).await.map_err(Error::tenant(cluster))?;
         }
         *prepared = Some(Instant::now());
+        Ok(())
+    }
+
+    /// Applies the components of a tenant with nodes: when something about them has changed, and again after a while.
+    ///
+    /// # Errors
+    /// The tenant's API server refused or could not be reached.
+    pub async fn equip(&self, cluster: &Key, settings: components::Settings) -> Result<(), Error> {
+        let mut equipped = self.equipped.lock().await;
+        if let Some((known, at)) = &*equipped
+            && *known == settings
+            && at.elapsed() < crate::bootstrap::APPLY_AGAIN
+        {
+            return Ok(());
+        }
+        components::apply(&self.applier, &settings).await.map_err(Error::tenant(cluster))?;
+        *equipped = Some((settings, Instant::now()));
         Ok(())
     }
 

@@ -69,6 +69,9 @@ pub enum Command {
     /// The programs of Kubernetes and etcd: where they come from
     #[command(subcommand)]
     Engine(installation::Engine),
+    /// Container images for the nodes on this machine
+    #[command(subcommand)]
+    Image(installation::Image),
     /// Run kubectl against the hub
     Kubectl(installation::Kubectl),
     /// Print the custom resource definitions

@@ -7,6 +7,7 @@ mod describe;
 mod down;
 mod engine;
 mod get;
+mod image;
 mod kubeconfig;
 mod kubectl;
 mod logs;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Use(args) => runtime::command(kubeconfig::adopt(&global, &args)).map(done),
         Command::Plan(args) => runtime::command(plan::run(&global, &args)).map(done),
         Command::Engine(args) => runtime::command(engine::run(&global, &args)).map(done),
+        Command::Image(args) => runtime::command(image::run(&global, &args)).map(done),
         Command::Kubectl(args) => runtime::command(kubectl::run(&global, &args)).map(done),
         Command::Crds => crds().map(done),
         Command::Version(args) => version::run(&args).map(done),

@@ -12,6 +12,7 @@ use tokio::process::Command;
 use super::binaries::Binaries;
 use super::suite::Suite;
 use super::table::clock;
+use super::way::Way;
 
 /// The runner's report in the output directory.
 pub const JSON: &str = "report.json";
@@ -27,7 +28,7 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 pub struct Run<'a> {
     pub suite: &'a Suite,
     pub binaries: &'a Binaries,
-    pub kubeconfig: &'a Path,
+    pub way: &'a Way,
     pub out: &'a Path,
 }
 
@@ -80,7 +81,17 @@ impl Run<'_> {
     }
 
     fn command(&self, stderr: std::fs::File) -> Command {
-        let mut command = Command::new(&self.binaries.ginkgo);
+        let mut command = match &self.way.hosts {
+            None => Command::new(&self.binaries.ginkgo),
+            Some(hosts) => {
+                let mut command = Command::new("unshare");
+                command
+                    .args(["--mount", "--propagation", "slave", "sh", "-c"])
+                    .arg(r#"mount --bind "$0" /etc/hosts && exec "$@""#)
+                    .args([hosts, &self.binaries.ginkgo]);
+                command
+            }
+        };
         command
             .args(["run", "--no-color", "--keep-going"])
             .arg(format!("--procs={}", self.suite.procs))
@@ -90,18 +101,20 @@ impl Run<'_> {
             .arg(format!("--focus={}", self.suite.focus()))
             .arg(&self.binaries.e2e)
             .args(["--", "--provider=skeleton"])
-            .arg(format!("--kubeconfig={}", self.kubeconfig.display()))
+            .arg(format!("--kubeconfig={}", self.way.kubeconfig.display()))
             .arg(format!("--kubectl-path={}", self.binaries.kubectl.display()))
-            // Without both of these the suite waits for a node before the first test.
-            .args(["--allowed-not-ready-nodes=-1", "--num-nodes=0"])
             .arg("--dump-logs-on-failure=false")
             .arg(format!("--report-dir={}", self.out.display()))
             // The kubectl tests must not find another cluster.
-            .env("KUBECONFIG", self.kubeconfig)
+            .env("KUBECONFIG", &self.way.kubeconfig)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .kill_on_drop(true);
+        if !self.suite.nodes {
+            // Without both of these the suite waits for a node before the first test.
+            command.args(["--allowed-not-ready-nodes=-1", "--num-nodes=0"]);
+        }
         command
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 /// What upstream calls its suite; the runner puts it before every name.
 const DESCRIPTION: &str = "Kubernetes e2e suite";
 
+const ALL: &str = include_str!("../../../tests/conformance/all-tests.txt");
 const NODELESS: &str = include_str!("../../../tests/conformance/nodeless-tests.txt");
 const QUICK: &str = include_str!("../../../tests/conformance/quick-tests.txt");
 
@@ -20,9 +21,22 @@ pub struct Suite {
     pub timeout: Duration,
     /// Tests at once. Most of a test's time is waiting, so there are more of them than cores; each takes 100 MiB.
     pub procs: usize,
+    /// Whether the cluster is to have nodes.
+    pub nodes: bool,
 }
 
 impl Suite {
+    /// Every test that upstream calls a conformance test. Those that must be alone run after the others.
+    pub fn all() -> Self {
+        Self {
+            title: "all tests",
+            tests: names(ALL),
+            timeout: Duration::from_secs(2 * 60 * 60),
+            procs: 8,
+            nodes: true,
+        }
+    }
+
     /// All tests that were chosen to need no node.
     pub fn nodeless() -> Self {
         Self {
@@ -31,12 +45,27 @@ impl Suite {
             timeout: Duration::from_secs(45 * 60),
             // Four of them wait for five to ten minutes each; the others must not wait for those.
             procs: 8,
+            nodes: false,
         }
     }
 
     /// A selection of them for every day.
     pub fn quick() -> Self {
-        Self { title: "quick selection", tests: names(QUICK), timeout: Duration::from_secs(5 * 60), procs: 4 }
+        Self {
+            title: "quick selection",
+            tests: names(QUICK),
+            timeout: Duration::from_secs(5 * 60),
+            procs: 4,
+            nodes: false,
+        }
+    }
+
+    /// Leaves only the tests with this in their names.
+    pub fn narrow(&mut self, only: &str) -> anyhow::Result<()> {
+        self.tests.retain(|name| name.contains(only));
+        anyhow::ensure!(!self.tests.is_empty(), "no test has such a name");
+        self.title = "a selection of all tests";
+        Ok(())
     }
 
     /// A regular expression that matches these tests, each from its first to its last character, and no others.
@@ -69,7 +98,10 @@ mod tests {
 
     #[test]
     fn lists_are_what_they_say() {
+        let every = Suite::all().tests;
+        assert_eq!(every.len(), 446);
         let all = Suite::nodeless().tests;
+        assert!(all.is_subset(&every), "{:?}", all.difference(&every));
         assert_eq!(all.len(), 146);
         assert!(all.iter().all(|name| name.starts_with("[sig-") && name.contains("[Conformance]")));
         let quick = Suite::quick().tests;
@@ -84,7 +116,13 @@ mod tests {
     #[test]
     fn names_mean_themselves() {
         assert_eq!(escape("[sig-x] a (b) c. `d` {e}|f"), r"\[sig-x\] a \(b\) c\. `d` \{e\}\|f");
-        let suite = Suite { title: "", tests: names("# no\n\nb [C]\na."), timeout: Duration::ZERO, procs: 1 };
+        let suite = Suite {
+            title: "",
+            tests: names("# no\n\nb [C]\na."),
+            timeout: Duration::ZERO,
+            procs: 1,
+            nodes: false,
+        };
         assert_eq!(suite.focus(), r"^Kubernetes e2e suite (?:a\.|b \[C\])$");
     }
 }

@@ -89,6 +89,7 @@ mod tests {
             tests: ["[x] passes", "[x] fails | badly", "[x] is missing", "[x] runs a pod"].into(),
             timeout: Duration::ZERO,
             procs: 1,
+            nodes: false,
         };
         let mut report = Report { around: vec!["AfterSuite: too late".into()], ..Report::default() };
         for (name, state, seconds, message) in [

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn verdict(state: Option<State>, needs_node: bool, around: &[&str]) -> Verdict {
-        let suite = Suite { title: "", tests: ["a"].into(), timeout: Duration::ZERO, procs: 1 };
+        let suite = Suite { title: "", tests: ["a"].into(), timeout: Duration::ZERO, procs: 1, nodes: false };
         let mut report =
             Report { around: around.iter().map(|s| (*s).to_owned()).collect(), ..Report::default() };
         if let Some(state) = state {

@@ -3,8 +3,9 @@
 //! The suite takes the server's URL from the kubeconfig and gives it to clientcmd once more as an override, which
 //! drops `tls-server-name` (`k8s.io/client-go/tools/clientcmd`: a server that is overridden takes its TLS name from the
 //! override too). Without that name the gateway cannot know the tenant. So the suite gets the tenant's name as the
-//! server's name, and for lack of DNS an HTTP proxy of ours that leads there (`proxy-url`, which is kept). Every byte
-//! still goes through the gateway.
+//! server's name, and for lack of DNS a file of hosts that only the suite sees, which takes root, or an HTTP proxy of ours
+//! that leads there (`proxy-url`, which is kept, but of which the suite's web sockets know nothing). Every byte still goes
+//! through the gateway.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -31,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Way {
     /// What the suite is given.
     pub kubeconfig: PathBuf,
+    /// What the suite is to see as `/etc/hosts`.
+    pub hosts: Option<PathBuf>,
     proxy: Option<JoinHandle<()>>,
 }
 
@@ -46,7 +49,7 @@ impl Way {
         let cluster = config.pointer_mut("/clusters/0/cluster").and_then(Value::as_object_mut);
         let cluster = cluster.context("the kubeconfig has no cluster")?;
         let Some(name) = cluster.remove("tls-server-name") else {
-            return Ok(Self { kubeconfig: kubeconfig.to_owned(), proxy: None });
+            return Ok(Self { kubeconfig: kubeconfig.to_owned(), hosts: None, proxy: None });
         };
         let server = cluster.get("server").and_then(Value::as_str).context("the cluster has no server")?;
         let address: SocketAddr = server
@@ -54,16 +57,24 @@ impl Way {
             .trim_end_matches('/')
             .parse()
             .with_context(|| format!("{server} has a TLS name and no address"))?;
-        let name = format!("{}:{}", name.as_str().unwrap_or_default(), address.port());
-
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let host = name.as_str().unwrap_or_default().to_owned();
+        let name = format!("{host}:{}", address.port());
         cluster.insert("server".to_owned(), json!(format!("https://{name}")));
-        cluster.insert("proxy-url".to_owned(), json!(format!("http://{}", listener.local_addr()?)));
+        let (mut hosts, mut proxy) = (None, None);
+        if nix::unistd::geteuid().is_root() {
+            let known = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+            let path = scratch.join("hosts");
+            std::fs::write(&path, format!("{known}\n{} {host}\n", address.ip()))?;
+            hosts = Some(path);
+        } else {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            cluster.insert("proxy-url".to_owned(), json!(format!("http://{}", listener.local_addr()?)));
+            proxy = Some(tokio::spawn(serve(listener, name, address)));
+        }
         // JSON is YAML.
         let path = scratch.join("suite.kubeconfig");
         std::fs::write(&path, serde_json::to_vec(&config)?)?;
-        let proxy = tokio::spawn(serve(listener, name, address));
-        Ok(Self { kubeconfig: path, proxy: Some(proxy) })
+        Ok(Self { kubeconfig: path, hosts, proxy })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The image every pod's namespaces are held by (containerd 2.2: `DefaultSandboxImage`).
-pub(crate) const SANDBOX: &str = "registry.k8s.io/pause:3.10.1";
+const UPSTREAM_SANDBOX: &str = "registry.k8s.io/pause:3.10.1";
 /// Handler of pods without a RuntimeClass.
 const DEFAULT: &str = "runc";
 
@@ -43,7 +43,7 @@ address = {socket}
 snapshotter = "overlayfs"
 
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
-sandbox = "{SANDBOX}"
+sandbox = "{sandbox}"
 
 [plugins.'io.containerd.cri.v1.images'.registry]
 config_path = {registries}
@@ -65,6 +65,7 @@ path = {opt}
 [plugins.'io.containerd.nri.v1.nri']
 disable = true
 "#,
+        sandbox = sandbox(join),
         root = quoted(&layout.containerd("root")),
         state = quoted(&layout.containerd("state")),
         temp = quoted(&layout.containerd("tmp")),
@@ -92,6 +93,20 @@ disable = true
         );
     }
     text
+}
+
+/// The image that holds a pod's namespaces: our own where our registry is.
+pub(crate) fn sandbox(join: &Join) -> String {
+    match join.registry {
+        Some(_) => skep_engine::pause_image().to_string(),
+        None => UPSTREAM_SANDBOX.to_owned(),
+    }
+}
+
+/// `hosts.toml` of all registries that have none of their own: this one stands for them.
+pub(crate) fn registries(url: &str) -> String {
+    let url = quoted(Path::new(url));
+    format!("server = {url}\n\n[host.{url}]\ncapabilities = [\"pull\", \"resolve\"]\n")
 }
 
 /// A path as a TOML basic string.
@@ -129,6 +144,14 @@ mod tests {
         join.cluster.pod_network = PodNetwork::None;
         let text = containerd(&join, &own, &Layout::new(&own.state), &own_facts(), &runtimes(&["crun"]));
         insta::assert_snapshot!("containerd_full", text);
+    }
+
+    #[test]
+    fn one_registry_stands_for_all() {
+        let url = "http://198.19.3.1:5000";
+        insta::assert_snapshot!(registries(url));
+        let join = Join { registry: Some(url.into()), ..join() };
+        assert!(sandbox(&join).starts_with("skep.dev/pause:"));
     }
 
     #[test]

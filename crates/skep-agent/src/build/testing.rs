@@ -40,6 +40,7 @@ pub(crate) fn join() -> Join {
             json!({"cpu": "2", "memory": "4Gi", "ephemeralStorage": "20Gi", "pods": 110}),
         )
         .unwrap(),
+        registry: None,
     }
 }
 

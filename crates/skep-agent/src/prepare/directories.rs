@@ -24,7 +24,7 @@ pub(super) fn prepare(node: &Node) -> Result<()> {
         (layout.containerd("state"), 0o711),
         (layout.containerd("tmp"), 0o700),
         (layout.containerd("opt"), 0o755),
-        (layout.registries(), 0o755),
+        (layout.other_registries(), 0o755),
         (layout.runc(), 0o711),
         (layout.cni("conf"), 0o755),
         (layout.cni("bin"), 0o755),

@@ -20,5 +20,8 @@ pub(super) fn configuration(node: &Node) -> Result<()> {
     ] {
         files::put(&path, &content, mode)?;
     }
+    if let Some(registry) = &join.registry {
+        files::put(&layout.other_registries().join("hosts.toml"), &build::registries(registry), files::OPEN)?;
+    }
     Ok(())
 }

@@ -82,6 +82,7 @@ fn join(cluster: &Cluster, node: &str, pod_network: PodNetwork, kube_proxy: Kube
             json!({"cpu": "1", "memory": "2Gi", "ephemeralStorage": "4Gi", "pods": 20}),
         )
         .unwrap(),
+        registry: None,
     }
 }
 

@@ -16,6 +16,8 @@ use skep_node::{Infrastructure, Infrastructures};
 
 /// Port of the gateway on the machines' bridge. The address is the installation's own.
 const PORT: u16 = 6443;
+/// Port of the registry there; the usual one of registries.
+const REGISTRY_PORT: u16 = 5000;
 
 /// The local machines of an installation.
 #[derive(Clone)]
@@ -24,6 +26,8 @@ pub struct Machines {
     pub infrastructures: Infrastructures,
     /// Where the gateway serves them, when this host can have some.
     pub gateway: Option<Way>,
+    /// Where they pull images from.
+    pub registry: Option<SocketAddr>,
     local: Option<Local>,
 }
 
@@ -43,22 +47,27 @@ impl Machines {
             Ok((local, network)) => Self::with(local, &network),
             Err(why) => {
                 tracing::info!(why, "no local machines");
-                Self { infrastructures: none(&why), gateway: None, local: None }
+                Self { infrastructures: none(&why), gateway: None, registry: None, local: None }
             }
         }
     }
 
     fn with(local: Local, network: &Network) -> Self {
         let listen = SocketAddr::new(network.gateway().into(), PORT);
+        let registry = SocketAddr::new(network.gateway().into(), REGISTRY_PORT);
         let infrastructure = Infrastructure {
             provider: Arc::new(local.clone()),
             gateway: format!("https://{listen}"),
             pod_network: PodNetwork::HostGw,
             kube_proxy: KubeProxyMode::Nftables,
+            registry: Some(format!("http://{registry}")),
+            // They have no way out of this host.
+            resolver: false,
         };
         Self {
             infrastructures: HashMap::from([(Kind::Local, Ok(infrastructure))]),
             gateway: Some(Way { listen, net: network.net.into() }),
+            registry: Some(registry),
             local: Some(local),
         }
     }

@@ -28,7 +28,7 @@ use crate::{
         Part, gateway,
         machines::{Machines, Way},
         nodes::{self, NodeName},
-        operator,
+        operator, registry,
     },
     pki::{API_SERVER_USER, name},
     ports::Purpose,
@@ -49,6 +49,7 @@ pub struct Parts {
     end: CancellationToken,
     nodes: Vec<Part>,
     gateway: Option<Part>,
+    registry: Option<Part>,
     machines: Option<Machines>,
     operator: Option<Part>,
 }
@@ -62,6 +63,7 @@ impl Parts {
             end: CancellationToken::new(),
             nodes: Vec::new(),
             gateway: None,
+            registry: None,
             machines: None,
             operator: None,
         }
@@ -98,9 +100,19 @@ impl Parts {
             self.board.update(|snapshot| snapshot.warnings.push(warning.to_owned()));
         }
         self.start_gateway(prepared, gateway, config, figures).await?;
+        self.start_registry(prepared, engine, &machines);
         self.start_operator(prepared, &machines).await?;
         self.machines = Some(machines);
         Ok(())
+    }
+
+    fn start_registry(&mut self, prepared: &Prepared, engine: &Engine, machines: &Machines) {
+        let Some(address) = machines.registry else { return };
+        let (images, engine) = (prepared.hub.layout.images(), engine.clone());
+        self.registry = Some(Part::keep(self.board.clone(), "registry", move |stop| {
+            let (images, engine) = (images.clone(), engine.clone());
+            async move { registry::run(address, &images, engine, stop).await }
+        }));
     }
 
     async fn start_gateway(
@@ -204,9 +216,8 @@ impl Parts {
     }
 
     pub(super) async fn stop_gateway(&mut self) {
-        if let Some(gateway) = self.gateway.take() {
-            gateway.stop().await;
-        }
+        let parts = [self.gateway.take(), self.registry.take()];
+        futures::future::join_all(parts.into_iter().flatten().map(Part::stop)).await;
         self.end.cancel();
         self.services.close();
         self.services.wait().await;

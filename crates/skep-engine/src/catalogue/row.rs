@@ -24,7 +24,8 @@ pub(super) struct Row {
     pub checks: &'static [(&'static str, &'static [&'static str], &'static str)],
     /// MiB that must be free for it, built or released, whichever is larger.
     pub need_mib: u64,
-    pub published: Published,
+    /// `None`: nobody publishes it.
+    pub published: Option<Published>,
 }
 
 /// One file that Go makes.
@@ -71,7 +72,7 @@ impl Row {
             })
             .collect();
         recipe.need_bytes = self.need_mib << 20;
-        recipe.release = self.published.release(version, &recipe.programs());
+        recipe.release = self.published.as_ref().and_then(|p| p.release(version, &recipe.programs()));
         recipe
     }
 }

@@ -1,7 +1,7 @@
 //! The table: one row for each image. A new image is a row here and a directory under `engine/`.
 
 use super::row::{Binary, Published, Row};
-use super::{CNI, CONTAINERD, COREDNS, ETCD, KUBERNETES};
+use super::{CNI, CONTAINERD, COREDNS, ETCD, KUBERNETES, METRICS_SERVER, PAUSE};
 use crate::release::Upstream;
 
 /// `kubectl version`, a server's `/version` and the version of a Node come from these; the two packages are where
@@ -50,7 +50,7 @@ pub(super) const ROWS: &[Row] = &[
         checks: &[("kube-apiserver", &["--version"], "Kubernetes {version}")],
         // One binary of 128 MB when built, several of up to 400 MB together when released.
         need_mib: 600,
-        published: KUBERNETES_RELEASE,
+        published: Some(KUBERNETES_RELEASE),
     },
     Row {
         name: "node",
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Row] = &[
             ("kube-proxy", &["--version"], "Kubernetes {version}"),
         ],
         need_mib: 300,
-        published: KUBERNETES_RELEASE,
+        published: Some(KUBERNETES_RELEASE),
     },
     Row {
         name: "etcd",
@@ -87,12 +87,12 @@ pub(super) const ROWS: &[Row] = &[
         }],
         checks: &[("etcd", &["--version"], "etcd Version: {number}")],
         need_mib: 150,
-        published: Published {
+        published: Some(Published {
             upstream: Upstream::GitHub,
             path: "etcd-io/etcd/releases/download/{version}/etcd-{version}-linux-{arch}.tar.gz",
             digests: "etcd-io/etcd/releases/download/{version}/SHA256SUMS",
             member: Some("etcd-{version}-linux-{arch}/{program}"),
-        },
+        }),
     },
     Row {
         name: "containerd",
@@ -131,12 +131,12 @@ pub(super) const ROWS: &[Row] = &[
         ],
         need_mib: 200,
         // The other archive, without `static`, needs the C library of a recent distribution.
-        published: Published {
+        published: Some(Published {
             upstream: Upstream::GitHub,
             path: "containerd/containerd/releases/download/{version}/containerd-static-{number}-linux-{arch}.tar.gz",
             digests: "{path}.sha256sum",
             member: Some("bin/{program}"),
-        },
+        }),
     },
     Row {
         name: "cni",
@@ -158,12 +158,12 @@ pub(super) const ROWS: &[Row] = &[
             ("portmap", &[], "CNI portmap plugin {version}"),
         ],
         need_mib: 100,
-        published: Published {
+        published: Some(Published {
             upstream: Upstream::GitHub,
             path: "containernetworking/plugins/releases/download/{version}/cni-plugins-linux-{arch}-{version}.tgz",
             digests: "{path}.sha256",
             member: Some("{program}"),
-        },
+        }),
     },
     Row {
         name: "coredns",
@@ -175,12 +175,47 @@ pub(super) const ROWS: &[Row] = &[
         binaries: &[Binary { file: "coredns", package: ".", tags: &[], stamps: &[], links: &[] }],
         checks: &[("coredns", &["-version"], "CoreDNS-{number}\n")],
         need_mib: 150,
-        published: Published {
+        published: Some(Published {
             upstream: Upstream::GitHub,
             path: "coredns/coredns/releases/download/{version}/coredns_{number}_linux_{arch}.tgz",
             digests: "{path}.sha256",
             member: Some("{program}"),
-        },
+        }),
+    },
+    Row {
+        name: "metrics-server",
+        versions: &[METRICS_SERVER],
+        module: "metrics-server",
+        files: &["go.mod", "go.sum", "tools.go"],
+        modfile: None,
+        binaries: &[Binary {
+            file: "metrics-server",
+            package: "sigs.k8s.io/metrics-server/cmd/metrics-server",
+            tags: &[],
+            // As its Makefile has it. What `--version` prints is another variable, which nobody sets.
+            stamps: &[("k8s.io/client-go/pkg/version", &[("gitVersion", "{version}")])],
+            links: &[],
+        }],
+        checks: &[("metrics-server", &["--help"], "--metric-resolution")],
+        need_mib: 150,
+        published: None,
+    },
+    Row {
+        name: "pause",
+        versions: &[PAUSE],
+        module: "pause",
+        files: &["go.mod", "main.go"],
+        modfile: None,
+        binaries: &[Binary {
+            file: "pause",
+            package: ".",
+            tags: &[],
+            stamps: &[("main", &[("version", "{version}")])],
+            links: &[],
+        }],
+        checks: &[("pause", &["-v"], "pause {version}")],
+        need_mib: 10,
+        published: None,
     },
 ];
 

@@ -40,7 +40,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
     let (target, early) = match asked {
         Ok(asked) => asked,
         Err(why) => {
-            return refuse(tls, tunnel, DialResult::Malformed, &format!("{why} (SKEP-8087)")).await;
+            return refuse(tls, tunnel, DialResult::Malformed, &format!("{why} (SKEP-8086)")).await;
         }
     };
     // Counted from here: who has said nothing yet is bounded by the handshakes and their time.

@@ -60,7 +60,7 @@ async fn a_refusal_names_the_node_and_the_reason() {
         ("10.0.0.1:1", "HTTP/1.1 502 node worker-1: 10.0.0.1:1 says no (SKEP-8082)"),
         ("10.0.0.2:1", "HTTP/1.1 403 node worker-1: 10.0.0.2:1 says no (SKEP-8082)"),
         ("10.0.0.3:1", "HTTP/1.1 504 node worker-1: no way to 10.0.0.3:1 (SKEP-8082)"),
-        ("10.0.0.3", "HTTP/1.1 400 its target is not a host and a port (SKEP-8087)"),
+        ("10.0.0.3", "HTTP/1.1 400 its target is not a host and a port (SKEP-8086)"),
     ] {
         assert_eq!(within(api_server.refused(target)).await, answer);
     }
@@ -76,7 +76,7 @@ async fn only_connect_is_answered() {
     let mut answer = String::new();
     within(tls.read_to_string(&mut answer)).await.unwrap();
     assert!(
-        answer.starts_with("HTTP/1.1 400 only CONNECT of HTTP/1.1 is answered here (SKEP-8087)"),
+        answer.starts_with("HTTP/1.1 400 only CONNECT of HTTP/1.1 is answered here (SKEP-8086)"),
         "{answer}"
     );
 }

@@ -321,6 +321,7 @@ pub fn order(uid: &str, name: &str, zone: &str) -> Order {
             zone: zone.into(),
             labels: Default::default(),
             capacity,
+            registry: None,
         },
     }
 }

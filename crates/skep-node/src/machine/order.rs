@@ -31,7 +31,6 @@ pub(super) fn build(
 ) -> Result<Order, String> {
     let network = &control_plane.spec.network;
     let ranges = network::check(network).map_err(|refused| refused.to_string())?;
-    let dns = u32::from(ranges.api_service) - 1 + DNS;
     let cluster = ClusterFacts {
         server: infrastructure.gateway.clone(),
         host: control_plane.spec.endpoint.host.clone(),
@@ -40,7 +39,7 @@ pub(super) fn build(
         service_cidr: network.service_cidr.clone(),
         pod_cidr: network.pod_cidr.clone(),
         cluster_domain: network.cluster_domain.clone(),
-        cluster_dns: Ipv4Addr::from(dns),
+        cluster_dns: dns(control_plane)?,
         pod_network: infrastructure.pod_network,
         kube_proxy: infrastructure.kube_proxy,
     };
@@ -53,6 +52,7 @@ pub(super) fn build(
         zone: machine.spec.zone.clone(),
         labels: given(machine),
         capacity: node.class.capacity.clone(),
+        registry: infrastructure.registry.clone(),
     };
     Ok(Order {
         uid: machine.metadata.uid.clone().unwrap_or_default(),
@@ -62,6 +62,15 @@ pub(super) fn build(
         version: node.version.clone(),
         join,
     })
+}
+
+/// Address of the DNS Service.
+///
+/// # Errors
+/// As [`build`].
+pub(super) fn dns(control_plane: &ControlPlane) -> Result<Ipv4Addr, String> {
+    let ranges = network::check(&control_plane.spec.network).map_err(|refused| refused.to_string())?;
+    Ok(Ipv4Addr::from(u32::from(ranges.api_service) - 1 + DNS))
 }
 
 /// Labels that a node has because of its machine.

@@ -9,7 +9,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use skep_api::condition::{self, ConditionType};
 use skep_api::machine::MachinePhase;
-use skep_api::{Machine, MachineStatus, NodeTemplate};
+use skep_api::{ControlPlane, Machine, MachineStatus, NodeTemplate};
 use skep_infra::State;
 use skep_kubeops::events::Severity;
 use skep_kubeops::{Key, Next};
@@ -22,7 +22,7 @@ use super::{MachineReconciler, drain, is_made_as, order, status};
 use crate::approver::{self, Applicant, Verdict};
 use crate::bootstrap::token;
 use crate::tenants::Tenant;
-use crate::{Error, Infrastructure};
+use crate::{Error, Infrastructure, components};
 
 /// Pause before an infrastructure that is at work is asked again: it has no way to call.
 const STARTING: Duration = Duration::from_secs(1);
@@ -148,7 +148,22 @@ impl MachineReconciler {
         }
         let state = ordered.state.clone();
         seen.machine = Some(ordered);
+        if joined {
+            self.equip(found, control_plane, &way).await?;
+        }
         Ok(next(&state, &seen.node, token.as_ref(), Timestamp::now()))
+    }
+
+    /// Installs what a cluster with nodes needs.
+    async fn equip(&self, found: &Found, control_plane: &ControlPlane, way: &Way<'_>) -> Result<(), Error> {
+        let settings = components::Settings {
+            components: found.cluster.as_ref().map(|cluster| cluster.spec.components).unwrap_or_default(),
+            dns: order::dns(control_plane)
+                .map_err(|reason| Error::Network { cluster: found.key.clone(), reason })?,
+            domain: control_plane.spec.network.cluster_domain.clone(),
+            forward: way.infrastructure.resolver,
+        };
+        way.tenant.equip(&found.key, settings).await
     }
 
     /// Is the node of the machine's name its own, and is the machine of the node still there?

@@ -107,6 +107,8 @@ impl Bed {
             gateway: "https://198.19.1.1:6443".into(),
             pod_network: PodNetwork::HostGw,
             kube_proxy: KubeProxyMode::Nftables,
+            registry: None,
+            resolver: false,
         };
         Config::new(
             self.client.clone(),

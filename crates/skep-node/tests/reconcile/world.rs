@@ -120,6 +120,8 @@ impl World {
             gateway: "https://198.19.1.1:6443".into(),
             pod_network: PodNetwork::HostGw,
             kube_proxy: KubeProxyMode::Nftables,
+            registry: None,
+            resolver: false,
         };
         let local = self.no_root.clone().map_or(Ok(infrastructure), Err);
         let held = self.held.clone();

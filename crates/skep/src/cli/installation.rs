@@ -1,6 +1,6 @@
 //! Commands about the installation on this machine.
 
-use std::{ffi::OsString, net::SocketAddr};
+use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 use skep_plan::address::LoopbackNet;
@@ -73,6 +73,26 @@ pub enum Engine {
     Path {
         /// Image like skep.dev/kube:v1.36.3, or a version like v1.36.3
         image: String,
+    },
+}
+
+/// `skep image`
+#[derive(Clone, Debug, Subcommand)]
+pub enum Image {
+    /// List the images that nodes can pull
+    List {
+        /// Form of the output
+        #[arg(long, short, value_enum, default_value_t)]
+        output: Format,
+    },
+    /// Take images in, from archives as `docker save` and others write them
+    Load {
+        /// Name of the image, instead of the one in the archive
+        #[arg(long, short)]
+        name: Option<String>,
+        /// The archives
+        #[arg(required = true)]
+        archives: Vec<PathBuf>,
     },
 }
 

@@ -109,6 +109,15 @@ impl Installation {
         self.skep(&format!("kubectl --kubeconfig={} {line}", file.display()))
     }
 
+    /// What kubectl prints for a tenant; `None` when it fails.
+    pub fn try_tenant(&self, cluster: &str, line: &str) -> Option<String> {
+        let file = self.file(&format!("{cluster}.kubeconfig"));
+        fs::write(&file, self.skep(&format!("kubeconfig {cluster}"))).unwrap();
+        let kubeconfig = format!("--kubeconfig={}", file.display());
+        let output = self.run(["kubectl", &kubeconfig].into_iter().chain(line.split_whitespace()));
+        output.status.success().then(|| text(&output.stdout))
+    }
+
     /// Process id of the supervisor.
     pub fn supervisor(&self) -> i32 {
         i32::try_from(self.json("status -o json")["pid"].as_i64().unwrap()).unwrap()

@@ -1,11 +1,13 @@
 //! Nodes: pools, machines, what becomes of them.
 
-use std::{fs, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use skep_engine::oci::{Config, Content, Image, Layer, Layout, Name};
 
 use crate::installation::{Installation, eventually};
 
@@ -43,6 +45,35 @@ fn first_process(shared: &Installation, uid: &str) -> Option<i32> {
     pid["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
 }
 
+/// A person brings an image, and it runs.
+fn images(shared: &Installation) {
+    let pause = shared.skep("engine path skep.dev/pause:v1");
+    let image = {
+        let mut layer = Layer::default();
+        layer.file("app", 0o755, Content::Of(Path::new(pause.trim()).join("pause")));
+        let config = Config { entrypoint: vec!["/app".to_owned()], ..Config::default() };
+        Image { layers: vec![layer], config }
+    };
+    let layout = tempfile::tempdir().unwrap();
+    let name: Name = "example.org/team/app:1".parse().unwrap();
+    Layout::open(layout.path()).unwrap().add(&image, &[name], "").unwrap();
+    let archive = shared.file("app.tar");
+    let tar = Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(layout.path()).arg(".").status();
+    assert!(tar.unwrap().success());
+
+    let manifest = |name: &str| format!("run {name} --image=example.org/team/{name}:1 --restart=Never");
+    shared.tenant("demo", &manifest("app"));
+    let reason = "get pod app -o jsonpath={.status.containerStatuses[0].state.waiting.message}";
+    eventually("a message that says what to do", || {
+        shared.tenant("demo", reason).contains("skep image load").then_some(())
+    });
+    let loaded = shared.skep(&format!("image load {}", archive.display()));
+    assert_eq!(loaded.trim(), "example.org/team/app:1");
+    assert!(shared.skep("image list -o name").contains("example.org/team/app:1"));
+    shared.tenant("demo", "wait pod app --for=condition=Ready --timeout=2m");
+    shared.tenant("demo", "delete pod app --grace-period=1");
+}
+
 /// Two real nodes join, one survives the end of its first process, all go without a trace.
 pub fn real_nodes(shared: &Installation) {
     if let Some(missing) = missing() {
@@ -62,6 +93,22 @@ pub fn real_nodes(shared: &Installation) {
     assert_eq!(nodes.matches("v1.36.3").count(), 2, "{nodes}");
     let versions = shared.json("get nodepools workers -o json")["status"]["version"].clone();
     assert_eq!(versions, "v1.36.3");
+
+    // Names resolve, resources are counted, and what is inside of the cluster is reached through the tunnel.
+    let coredns = "-n kube-system rollout status deployment coredns metrics-server --timeout=10m";
+    shared.tenant("demo", coredns);
+    let said = shared.tenant("demo", "-n kube-system logs deployment/coredns");
+    assert!(said.contains("CoreDNS-"), "{said}");
+    let version = shared.tenant("demo", "-n kube-system exec deployment/coredns -- coredns -version");
+    assert!(version.contains("CoreDNS-"), "{version}");
+    let service = "get --raw /api/v1/namespaces/kube-system/services/kube-dns:metrics/proxy/metrics";
+    assert!(shared.tenant("demo", service).contains("coredns_build_info"));
+    let counted = eventually("metrics of both nodes", || {
+        let top = shared.try_tenant("demo", "top nodes --no-headers")?;
+        (top.lines().filter(|line| !line.contains("unknown")).count() == 2).then_some(top)
+    });
+    println!("{counted}");
+    images(shared);
 
     // The power goes: the machine comes back as the same node.
     let machines = shared.json("get machines -o json");

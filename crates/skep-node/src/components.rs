@@ -1,0 +1,99 @@
+//! What a tenant cluster with nodes needs to be useful: DNS and resource metrics.
+//!
+//! The manifests are files under `deploy/components/`; here they are filled in and applied. Who changes the Corefile keeps
+//! it; everything else comes back as it was.
+
+use serde_json::Value;
+use skep_api::{ComponentMode, Components};
+use skep_engine::{coredns_image, metrics_server_image};
+use skep_kubeops::{Applier, Force};
+
+const DNS: &str = include_str!("../../../deploy/components/dns.yaml");
+const METRICS: &str = include_str!("../../../deploy/components/metrics.yaml");
+/// Names outside of the cluster are asked of the node's own resolver.
+const FORWARD: &str = "\n        forward . /etc/resolv.conf";
+
+/// What the manifests are filled in with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Which of them are wanted.
+    pub components: Components,
+    /// Address of the DNS Service.
+    pub dns: std::net::Ipv4Addr,
+    /// DNS domain of the cluster.
+    pub domain: String,
+    /// Whether nodes have a resolver for names outside of the cluster.
+    pub forward: bool,
+}
+
+/// The objects that are wanted, in the order in which they are applied.
+pub fn objects(settings: &Settings) -> Vec<Value> {
+    let mut texts = Vec::new();
+    if settings.components.dns == ComponentMode::Managed {
+        let forward = if settings.forward { FORWARD } else { "" };
+        texts.push(
+            DNS.replace("{image}", &coredns_image().to_string())
+                .replace("{address}", &settings.dns.to_string())
+                .replace("{domain}", &settings.domain)
+                .replace("{forward}", forward),
+        );
+    }
+    if settings.components.metrics == ComponentMode::Managed {
+        texts.push(METRICS.replace("{image}", &metrics_server_image().to_string()));
+    }
+    // A test reads every manifest.
+    texts.iter().flat_map(|text| serde_saphyr::from_multiple::<Value>(text).unwrap_or_default()).collect()
+}
+
+/// Applies them all.
+///
+/// # Errors
+/// Of the first object that was refused; those after it have not been applied.
+pub async fn apply(applier: &Applier, settings: &Settings) -> skep_kubeops::Result<()> {
+    for mut object in objects(settings) {
+        let force = if object["kind"] == "ConfigMap" { Force::Yield } else { Force::Take };
+        object["metadata"]["labels"][skep_api::labels::MANAGED_BY] = skep_api::labels::MANAGED_BY_SKEP.into();
+        applier.apply_manifest(&object, force).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(forward: bool) -> Settings {
+        Settings {
+            components: Components::default(),
+            dns: [10, 96, 0, 10].into(),
+            domain: "cluster.local".into(),
+            forward,
+        }
+    }
+
+    #[test]
+    fn every_manifest_is_whole_and_filled_in() {
+        for text in [DNS, METRICS] {
+            let documents = text.lines().filter(|line| *line == "---").count() + 1;
+            assert_eq!(serde_saphyr::from_multiple::<Value>(text).unwrap().len(), documents);
+        }
+        let objects = objects(&settings(true));
+        let text = serde_json::to_string(&objects).unwrap();
+        for open in ["{image}", "{address}", "{domain}", "{forward}"] {
+            assert!(!text.contains(open), "{open}");
+        }
+        for object in &objects {
+            assert!(skep_kubeops::path_of(object).is_ok(), "{object}");
+        }
+    }
+
+    #[test]
+    fn only_what_is_wanted() {
+        let mut settings = settings(false);
+        settings.components.metrics = ComponentMode::Off;
+        let text = serde_json::to_string(&objects(&settings)).unwrap();
+        assert!(text.contains("kube-dns") && !text.contains("metrics-server") && !text.contains("forward ."));
+        settings.components.dns = ComponentMode::Off;
+        assert_eq!(objects(&settings), [] as [Value; 0]);
+    }
+}

@@ -1,0 +1,169 @@
+//! The images that upstream's tests use, made here from Go modules and Debian packages, under upstream's names.
+//!
+//! None of them is upstream's own: each is labelled as a stand-in, and the report says so.
+
+mod userland;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+use skep_engine::oci::{Config, Content, Image, Layer, Layout, Name};
+use skep_engine::{
+    Artifact, Engine, GoModule, ImageRef, KUBERNETES, Lines, Output, Recipe, SourceFile, Verb,
+};
+
+/// What every one of them is labelled with.
+const STANDS_IN: &str = "dev.skep.stands-in";
+const REGISTRY: &str = "registry.k8s.io";
+const TESTS: &str = "registry.k8s.io/e2e-test-images";
+
+/// One test reads from an image volume what its image is of, to see that it can read it.
+const OS_RELEASE: &str =
+    "# A fixture: this image stands in for one of Alpine Linux and is of Debian.\nID=stand-in\n";
+
+/// Makes them all and puts them where an installation's nodes pull from. Gives their names.
+pub async fn ensure(layout: &Layout) -> anyhow::Result<Vec<String>> {
+    let engine = Engine::from_env()?;
+    let progress = Lines::stderr();
+    let programs = engine.ensure_recipe(&recipe()?, &progress).await?;
+    let pause = engine.ensure(&skep_engine::pause_image(), &progress).await?;
+    let etcd = engine.ensure(&skep_engine::etcd_image(), &progress).await?;
+    let scratch = tempfile::tempdir()?;
+    let parts = Parts { programs, pause, etcd, root: scratch.path().join("root"), upstream: upstream()? };
+    userland::unpack(scratch.path(), &parts.root).await?;
+    let mut made = Vec::new();
+    for (names, image) in parts.images()? {
+        let names: Vec<Name> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
+        eprintln!("conformance: image {}", names[0]);
+        layout.add(&image, &names, "")?;
+        made.extend(names.iter().map(ToString::to_string));
+    }
+    Ok(made)
+}
+
+/// What images are made of.
+struct Parts {
+    programs: Artifact,
+    pause: Artifact,
+    etcd: Artifact,
+    /// The unpacked Debian packages.
+    root: PathBuf,
+    /// Upstream's module.
+    upstream: PathBuf,
+}
+
+impl Parts {
+    fn images(&self) -> anyhow::Result<Vec<(Vec<String>, Image)>> {
+        let userland = userland::layer(&self.root)?;
+        let of = |name: &str| format!("{TESTS}/{name}");
+        let agnhost = vec![userland.clone(), self.agnhost()?];
+        let mut all = vec![
+            (
+                ["3.10.2", "3.10.1", "3.10"].map(|tag| format!("{REGISTRY}/pause:{tag}")).to_vec(),
+                image(vec![self.program(&self.pause, "pause", "pause", 0o755)?], &["/pause"], &[]),
+            ),
+            (vec![of("busybox:1.37.0-1")], image(vec![userland.clone()], &[], &["sh"])),
+            (vec![of("glibc-dns-testing:2.0.0")], image(vec![userland.clone()], &[], &["bash"])),
+            (
+                vec![of("agnhost:2.63.0"), of("agnhost:2.55")],
+                image(agnhost.clone(), &["/agnhost"], &["pause"]),
+            ),
+        ];
+        for name in ["nautilus", "kitten"] {
+            let mut page = Layer::default();
+            let from = self.upstream.join("test/images").join(name).join("html");
+            for file in [format!("{name}.jpg"), "data.json".to_owned()] {
+                page.file(&file, 0o644, Content::Of(from.join(&file)));
+            }
+            page.file("etc/os-release", 0o644, Content::Bytes(OS_RELEASE.into()));
+            let layers = agnhost.iter().cloned().chain([page]).collect();
+            all.push((vec![of(&format!("{name}:1.8"))], image(layers, &["/agnhost"], &["test-webserver"])));
+        }
+        let nginx = image(vec![userland.clone(), userland::nginx()], &[], &["nginx", "-g", "daemon off;"]);
+        all.push((vec![of("nginx:1.15-4"), of("nginx:1.27-0")], nginx));
+        // Belongs to root and has the setuid bit: that it has no effect is what is tested.
+        let setuid = self.program(&self.programs, "nnp", "usr/local/bin/nnp", 0o6755)?;
+        all.push((vec![of("nonewprivs:1.4")], image(vec![userland.clone(), setuid], &[], &["nnp"])));
+        let server = self.program(&self.programs, "sample-apiserver", "sample-apiserver", 0o755)?;
+        let server = image(vec![userland.clone(), server], &["/sample-apiserver"], &[]);
+        all.push((vec![of("sample-apiserver:1.29.2")], server));
+        let mut etcd = self.program(&self.etcd, "etcd", "usr/local/bin/etcd", 0o755)?;
+        etcd.link("usr/local/bin/etcdctl", "etcd");
+        all.push((vec![format!("{REGISTRY}/etcd:3.6.8-0")], image(vec![userland, etcd], &[], &["etcd"])));
+        Ok(all)
+    }
+
+    fn agnhost(&self) -> anyhow::Result<Layer> {
+        let mut layer = self.program(&self.programs, "agnhost", "agnhost", 0o755)?;
+        layer.link("agnhost-2", "agnhost").directory("uploads", 0o755);
+        for file in ["localhost.crt", "localhost.key"] {
+            layer.file(file, 0o644, Content::Of(self.upstream.join("test/images/agnhost/porter").join(file)));
+        }
+        Ok(layer)
+    }
+
+    fn program(&self, of: &Artifact, name: &str, at: &str, mode: u32) -> anyhow::Result<Layer> {
+        let path = of.program(name).with_context(|| format!("{} has no {name}", of.image))?;
+        let mut layer = Layer::default();
+        layer.file(at, mode, Content::Of(std::fs::canonicalize(path)?));
+        Ok(layer)
+    }
+}
+
+fn image(layers: Vec<Layer>, entrypoint: &[&str], cmd: &[&str]) -> Image {
+    let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+    let config = Config {
+        entrypoint: texts(entrypoint),
+        cmd: texts(cmd),
+        env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
+        working_dir: "/".to_owned(),
+        labels: BTreeMap::from([(STANDS_IN.to_owned(), "true".to_owned())]),
+        ..Config::default()
+    };
+    Image { layers, config }
+}
+
+/// Upstream's module in Go's cache: its test data are not programs.
+fn upstream() -> anyhow::Result<PathBuf> {
+    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/testimages");
+    let output = Command::new("go")
+        .args(["list", "-m", "-f", "{{.Dir}}", "k8s.io/kubernetes"])
+        .current_dir(&module)
+        .output()
+        .context("cannot run go")?;
+    anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
+}
+
+fn recipe() -> anyhow::Result<Recipe> {
+    macro_rules! file {
+        ($name:literal) => {
+            SourceFile {
+                name: $name.to_owned(),
+                content: Cow::Borrowed(
+                    include_bytes!(concat!("../../../engine/testimages/", $name)).as_slice(),
+                ),
+            }
+        };
+    }
+    let files = vec![file!("go.mod"), file!("go.sum"), file!("tools.go"), file!("nnp/main.go")];
+    let image: ImageRef = format!("skep.dev/testimages:{}", KUBERNETES[0]).parse()?;
+    let outputs = [
+        ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
+        ("sample-apiserver", "k8s.io/sample-apiserver"),
+        ("nnp", "./nnp"),
+    ];
+    let output = |(file, package): (&str, &str)| Output {
+        file: file.to_owned(),
+        verb: Verb::Build,
+        package: package.to_owned(),
+        tags: Vec::new(),
+        ldflags: String::new(),
+        links: Vec::new(),
+    };
+    let module = GoModule { name: "testimages".to_owned(), files, modfile: None };
+    Ok(Recipe::built(image, module, outputs.map(output).to_vec()))
+}
