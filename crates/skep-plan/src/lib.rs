@@ -9,6 +9,7 @@
 //! * [`rollout`]: which of a control plane's programs may be brought to their goal now, and what the others wait for;
 //! * [`node_pool`]: what a `NodePool` asks for, checked; which machines are made, deleted or changed next, and why;
 //! * [`address`]: addresses of pods, known before the pods start;
+//! * [`expander`]: which of several ways to make room for pods is taken, and why not the others;
 //! * [`egress`]: the way of an API server into its own cluster;
 //! * [`pod`]: what the pods of control planes and of datastores have in common.
 
@@ -18,6 +19,7 @@ pub mod cell;
 pub mod datastore;
 pub mod diff;
 pub mod egress;
+pub mod expander;
 pub mod flags;
 pub mod network;
 pub mod node_pool;
