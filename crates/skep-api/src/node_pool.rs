@@ -83,6 +83,11 @@ pub struct Scaling {
     /// Most nodes.
     #[schemars(range(min = 0, max = 5000))]
     pub max: i32,
+    /// Machines that go, whatever else the pool needs. An autoscaler names them in the same write that lowers `replicas`, so
+    /// that no machine is made in their place and none goes instead of them. Names of machines that are gone say nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63), pattern(DNS_LABEL)))]
+    pub remove: Vec<String>,
 }
 
 /// How a changed template reaches machines.

@@ -6,6 +6,10 @@ use std::time::Duration;
 use skep_api::Code;
 use skep_kubeops::{Classify, ErrorClass, Key};
 
+/// Reason of the conditions of a machine that cannot be made because its infrastructure has no room for it: another zone or
+/// class may have. Autoscalers look elsewhere then.
+pub const OUT_OF_STOCK: &str = "OutOfStock";
+
 /// A pass could not be completed; it is tried again.
 #[derive(Debug, thiserror::Error, strum::IntoStaticStr)]
 pub enum Error {
@@ -178,6 +182,9 @@ impl Classify for Error {
         match self {
             Self::Hub(error) => error.reason(),
             Self::Tenant { source, .. } => source.reason(),
+            Self::Infrastructure {
+                source: skep_infra::Error::NoFreeAddress { .. } | skep_infra::Error::NoFreeNetwork,
+            } => OUT_OF_STOCK,
             Self::Infrastructure { .. } => "InfrastructureFailed",
             other => other.into(),
         }

@@ -23,7 +23,7 @@ pub mod tenants;
 
 pub use caches::Caches;
 pub use config::{Config, Infrastructure, Infrastructures};
-pub use error::Error;
+pub use error::{Error, OUT_OF_STOCK};
 pub use machine::MachineReconciler;
 pub use pool::NodePoolReconciler;
 pub use run::run;

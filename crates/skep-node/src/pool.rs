@@ -20,7 +20,7 @@ mod name;
 mod status;
 
 pub(crate) use build::adopt;
-pub use build::{member, selector};
+pub use build::{is_of, member, selector};
 
 /// Brings a `NodePool` to its goal.
 pub struct NodePoolReconciler {

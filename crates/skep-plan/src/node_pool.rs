@@ -22,7 +22,7 @@ pub use difference::{Difference, Needs, differences};
 pub use goal::{Goal, Health, Member};
 pub use plan::{Action, Outdated, Plan, Why, plan};
 pub use refusal::{Refusal, Refused};
-pub use resolve::{ClusterState, Facts, Node, Unresolved, Versions, resolve, resolve_machine};
+pub use resolve::{ClusterState, Facts, Node, Unresolved, Versions, replicas, resolve, resolve_machine};
 pub use share::Share;
 
 #[cfg(test)]

@@ -113,6 +113,7 @@ impl NodePoolReconciler {
                 self.applier.delete_if_exists::<Machine>(&Key::of(&**found), uid).await?;
                 let (reason, text) = match why {
                     Why::Surplus => ("Removed", format!("{machine}: there are more than {}", plan.desired)),
+                    Why::Named => ("Removed", format!("{machine}: it is named in scaling.remove")),
                     Why::Outdated => ("Replaced", because(plan, machine)),
                 };
                 self.config.recorder.publish(pool, Severity::Normal, reason, "Scale", text);

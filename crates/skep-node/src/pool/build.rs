@@ -20,7 +20,7 @@ pub fn selector(pool: &NodePool) -> String {
 }
 
 /// Whether a machine is this pool's: by its owner, because labels are anybody's.
-pub(super) fn is_of(pool: &NodePool, machine: &Machine) -> bool {
+pub fn is_of(pool: &NodePool, machine: &Machine) -> bool {
     let owner =
         machine.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     machine.metadata.namespace == pool.metadata.namespace

@@ -69,6 +69,7 @@ pub(super) fn goal(replicas: usize, strategy: UpdateStrategy) -> Goal {
         template: NodeTemplate { version: Some("v1.36.3".into()), ..template("local-small") },
         version: "v1.36.3".parse().unwrap(),
         strategy,
+        remove: Vec::new(),
         surge: Share::Number(1),
         unavailable: Share::Number(0),
     }

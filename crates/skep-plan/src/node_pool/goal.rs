@@ -22,6 +22,8 @@ pub struct Goal {
     pub version: KubeVersion,
     /// How changes reach machines.
     pub strategy: UpdateStrategy,
+    /// Machines that go because they are named; `replicas` does not count them.
+    pub remove: Vec<String>,
     /// Machines above `replicas` while updating.
     pub surge: Share,
     /// Machines that may be missing while updating.

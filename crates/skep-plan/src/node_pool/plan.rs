@@ -40,6 +40,8 @@ pub enum Why {
     Surplus,
     /// Another one takes its place; [`Plan::outdated`] says why.
     Outdated,
+    /// It is named: an autoscaler has chosen it.
+    Named,
 }
 
 /// A machine that is not as its pool says.
@@ -88,6 +90,8 @@ struct Sorted<'a> {
     old: Vec<&'a Member>,
     /// The others: they stay, changed in place or not.
     new: Vec<&'a Member>,
+    /// Those that go because they are named. Nothing replaces them.
+    named: Vec<&'a Member>,
     /// Leaving ones that another machine replaces: they keep their place until they are gone.
     leaving: usize,
     outdated: Vec<Outdated>,
@@ -100,13 +104,23 @@ impl<'a> Sorted<'a> {
             UpdateStrategy::InPlace => because.iter().any(|found| found.needs == Needs::AnotherMachine),
             UpdateStrategy::OnDelete => false,
         };
-        let mut sorted =
-            Self { live: Vec::new(), old: Vec::new(), new: Vec::new(), leaving: 0, outdated: Vec::new() };
+        let mut sorted = Self {
+            live: Vec::new(),
+            old: Vec::new(),
+            new: Vec::new(),
+            named: Vec::new(),
+            leaving: 0,
+            outdated: Vec::new(),
+        };
         for member in members {
             let because = differences(goal, member);
             let old = replaced(&because);
             if member.leaving {
                 sorted.leaving += usize::from(old);
+                continue;
+            }
+            if goal.remove.contains(&member.name) {
+                sorted.named.push(member);
                 continue;
             }
             sorted.live.push(member);
@@ -146,6 +160,7 @@ pub fn plan(goal: &Goal, members: &[Member]) -> Plan {
     );
     let replaced = replaced(goal, &sorted, &surplus, unavailable);
     let delete = |member: &&Member, why| Action::Delete { machine: member.name.clone(), why };
+    plan.actions.extend(sorted.named.iter().map(|member| delete(member, Why::Named)));
     plan.actions.extend(surplus.iter().map(|member| delete(member, Why::Surplus)));
     plan.actions.extend(replaced.iter().map(|member| delete(member, Why::Outdated)));
 

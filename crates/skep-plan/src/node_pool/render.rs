@@ -40,6 +40,9 @@ impl fmt::Display for Action {
             Self::Delete { machine, why: Why::Outdated } => {
                 write!(f, "- {machine} drains and goes: outdated")
             }
+            Self::Delete { machine, why: Why::Named } => {
+                write!(f, "- {machine} drains and goes: it is named in scaling.remove")
+            }
             Self::Change { machine } => write!(f, "~ {machine} drains, is made anew and comes back"),
         }
     }

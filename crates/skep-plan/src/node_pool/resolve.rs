@@ -89,6 +89,7 @@ pub fn resolve(spec: &NodePoolSpec, facts: &Facts) -> Result<Goal, Unresolved> {
         template: node.template,
         version: node.version,
         strategy: spec.update.strategy,
+        remove: spec.scaling.as_ref().map(|scaling| scaling.remove.clone()).unwrap_or_default(),
         // Refused above if there is none.
         surge: surge.unwrap_or(Share::Number(1)),
         unavailable: unavailable.unwrap_or(Share::Number(0)),
@@ -104,7 +105,7 @@ pub fn resolve_machine(spec: &MachineSpec, facts: &Facts) -> Result<Node, Unreso
 }
 
 /// How many machines a pool should have: never outside an autoscaler's bounds.
-fn replicas(spec: &NodePoolSpec) -> usize {
+pub fn replicas(spec: &NodePoolSpec) -> usize {
     let asked = spec.replicas.unwrap_or_else(|| spec.scaling.as_ref().map_or(1, |scaling| scaling.min));
     let bounded = spec.scaling.as_ref().map_or(asked, |scaling| asked.min(scaling.max).max(scaling.min));
     usize::try_from(bounded).unwrap_or(0)

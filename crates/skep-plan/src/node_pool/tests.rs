@@ -324,7 +324,7 @@ fn the_number_of_machines_stays_within_an_autoscalers_bounds() {
     let with = |replicas: Option<i32>, scaling: Option<(i32, i32)>| {
         let mut spec = spec(0);
         spec.replicas = replicas;
-        spec.scaling = scaling.map(|(min, max)| Scaling { min, max });
+        spec.scaling = scaling.map(|(min, max)| Scaling { min, max, remove: Vec::new() });
         resolve(&spec, &facts()).unwrap().replicas
     };
     assert_eq!(with(None, None), 1);
@@ -332,4 +332,30 @@ fn the_number_of_machines_stays_within_an_autoscalers_bounds() {
     assert_eq!(with(None, Some((2, 5))), 2);
     assert_eq!(with(Some(9), Some((2, 5))), 5);
     assert_eq!(with(Some(1), Some((2, 5))), 2);
+}
+
+#[test]
+fn named_machines_go_and_no_other() {
+    let mut goal = goal(2, UpdateStrategy::Surge);
+    let mut members: Vec<Member> =
+        [("m1", 10), ("m2", 20), ("m3", 30)].map(|(name, age)| member(&goal, name, "a", age)).into();
+    // By itself the pool would choose the one that is not ready.
+    members[0].health = Health::NotReady;
+    goal.remove = vec!["m3".into(), "gone".into()];
+    let plan = plan(&goal, &members);
+    assert_eq!(plan.actions, [Action::Delete { machine: "m3".into(), why: Why::Named }]);
+    assert!(plan.to_string().contains("m3 drains and goes: it is named in scaling.remove"), "{plan}");
+    members[2].leaving = true;
+    assert_eq!(super::plan(&goal, &members).actions, []);
+}
+
+#[test]
+fn a_named_machine_of_a_pool_that_grows_goes_and_others_come() {
+    let mut goal = goal(3, UpdateStrategy::Surge);
+    let members: Vec<Member> =
+        [("m1", 10), ("m2", 20)].map(|(name, age)| member(&goal, name, "a", age)).into();
+    goal.remove = vec!["m1".into()];
+    let actions = plan(&goal, &members).actions;
+    let created = actions.iter().filter(|action| matches!(action, Action::Create { .. })).count();
+    assert_eq!((created, actions.len()), (2, 3), "{actions:?}");
 }
