@@ -7,7 +7,7 @@ use std::process::Command;
 use serde::Deserialize;
 
 /// The layers of ARCHITECTURE.md from the top. A new crate is put where it belongs before its first commit.
-const LAYERS: [&str; 19] = [
+const LAYERS: [&str; 20] = [
     "skep-api",
     "skep-plan",
     "skep-pki",
@@ -18,6 +18,7 @@ const LAYERS: [&str; 19] = [
     "skep-agent",
     "skep-infra",
     "skep-node",
+    "skep-autoscaler",
     "skep-fleet",
     "skep-gateway",
     "skep-vnode",

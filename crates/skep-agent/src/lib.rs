@@ -32,7 +32,7 @@ mod node;
 mod preflight;
 mod prepare;
 mod programs;
-mod quantity;
+pub mod quantity;
 mod routes;
 mod run;
 mod service;

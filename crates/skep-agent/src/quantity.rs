@@ -4,7 +4,7 @@
 const MAX_DIGITS: usize = 15;
 
 /// Thousandths, rounded up: CPU. `None` for what is no such quantity.
-pub(crate) fn milli(text: &str) -> Option<u64> {
+pub fn milli(text: &str) -> Option<u64> {
     let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
     let (number, unit) = text.split_at_checked(end)?;
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
@@ -30,7 +30,7 @@ pub(crate) fn milli(text: &str) -> Option<u64> {
 }
 
 /// Whole units, rounded up: bytes. `None` for what is no such quantity.
-pub(crate) fn units(text: &str) -> Option<u64> {
+pub fn units(text: &str) -> Option<u64> {
     milli(text).map(|milli| milli.div_ceil(1000))
 }
 

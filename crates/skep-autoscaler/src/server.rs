@@ -1,0 +1,131 @@
+//! Connections: TLS, HTTP/2, and bounds on both.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::rpc::{self, Rpc};
+use crate::{Error, Figures, Tls};
+
+/// Connections at once: upstream's client has one for each of its servers, and one more while it starts anew.
+const CONNECTIONS: usize = 32;
+/// Calls at once over one connection.
+const STREAMS: u32 = 32;
+/// For a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// A connection that nothing comes over is asked for a sign of life, and closed when there is none.
+const PING_AFTER: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// For calls that run when the server is told to end.
+const LEAVE: Duration = Duration::from_secs(5);
+/// Pause when the system has no file for another connection.
+const NO_FILES: Duration = Duration::from_millis(100);
+
+/// What a server needs besides what it answers.
+pub struct Settings {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Certificates.
+    pub tls: Arc<Tls>,
+    /// Where calls are counted.
+    pub figures: Figures,
+}
+
+/// A server that has its port.
+pub struct Server {
+    listener: TcpListener,
+    tls: Arc<Tls>,
+    figures: Figures,
+}
+
+impl Server {
+    /// Takes the port. Clients may connect from now on and are served when [`Server::run`] does.
+    ///
+    /// # Errors
+    /// The port is taken or not ours.
+    pub async fn bind(settings: Settings) -> Result<Self, Error> {
+        let Settings { listen: address, tls, figures } = settings;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })?;
+        Ok(Self { listener, tls, figures })
+    }
+
+    /// The address it has.
+    ///
+    /// # Errors
+    /// The system does not say.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop`; then lets calls that run end, for a bounded time.
+    pub async fn run<R: Rpc>(self, rpc: R, stop: CancellationToken) {
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let connections = TaskTracker::new();
+        loop {
+            // A connection is only taken when there is room: others wait in the system's queue.
+            let accepted = async {
+                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
+                Some((permit, self.listener.accept().await))
+            };
+            let accepted = tokio::select! { accepted = accepted => accepted, () = stop.cancelled() => break };
+            let Some((permit, accepted)) = accepted else { break };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    tokio::time::sleep(NO_FILES).await;
+                    continue;
+                }
+            };
+            let (tls, figures, rpc, stop) =
+                (self.tls.current(), self.figures.clone(), rpc.clone(), stop.clone());
+            connections.spawn(async move {
+                if let Err(error) = serve(stream, TlsAcceptor::from(tls), figures, rpc, stop).await {
+                    tracing::debug!(%error, "a connection ended");
+                }
+                drop(permit);
+            });
+        }
+        connections.close();
+        let _ = tokio::time::timeout(LEAVE, connections.wait()).await;
+    }
+}
+
+async fn serve<R: Rpc>(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    figures: Figures,
+    rpc: R,
+    stop: CancellationToken,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    stream.set_nodelay(true)?;
+    let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??;
+    let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
+        let (rpc, figures) = (rpc.clone(), figures.clone());
+        async move { Ok::<_, Infallible>(rpc::answer(&rpc, &figures, request).await) }
+    });
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        ended = connection.as_mut() => return Ok(ended?),
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    Ok(connection.await?)
+}
