@@ -208,7 +208,11 @@ impl Hub {
                     return Ok(());
                 }
                 Err(error) if is_conflict(&error) => {}
-                Err(error) => return Err(skep_kubeops::Error::api::<NodePool>("resize", group, error).into()),
+                Err(error) => {
+                    // It may have been done all the same.
+                    *kept = None;
+                    return Err(skep_kubeops::Error::api::<NodePool>("resize", group, error).into());
+                }
             }
         }
         *kept = None;

@@ -14,6 +14,8 @@ mod joining;
 mod kubelets;
 #[path = "reconcile/leaving.rs"]
 mod leaving;
+#[path = "reconcile/named.rs"]
+mod named;
 #[path = "reconcile/pools.rs"]
 mod pools;
 #[path = "reconcile/provider.rs"]

@@ -1,5 +1,6 @@
 //! The command line: what can be typed. What it does is in [`crate::commands`].
 
+pub mod autoscaler;
 pub mod cluster;
 pub mod gateway;
 pub mod installation;
@@ -86,6 +87,9 @@ pub enum Command {
     Gateway(gateway::Gateway),
     /// Run a virtual node as a program of its own
     Vnode(part::Vnode),
+    /// Serve upstream's cluster-autoscaler
+    #[command(subcommand)]
+    Autoscaler(autoscaler::Autoscaler),
     /// Programs that run on the nodes of a cluster
     #[command(subcommand)]
     Node(part::Node),

@@ -1,5 +1,6 @@
 //! What the commands do.
 
+mod autoscaler;
 mod catalogue;
 mod create;
 mod delete;
@@ -55,6 +56,12 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Operator(args) => part::operator(&global, &args).map(done),
         Command::Gateway(args) => part::gateway(&global, &args).map(done),
         Command::Vnode(args) => part::vnode(&global, &args).map(done),
+        Command::Autoscaler(cli::autoscaler::Autoscaler::Provider(args)) => {
+            autoscaler::provider(&global, &args).map(done)
+        }
+        Command::Autoscaler(cli::autoscaler::Autoscaler::Expander(args)) => {
+            autoscaler::expander(&global, &args).map(done)
+        }
         Command::Node(cli::part::Node::Agent(args)) => node::agent(&args).map(done),
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 /// What is logged when `SKEP_LOG` says nothing: other crates only when something is wrong.
 const DEFAULT: &str = "warn,skep=info,skep_embedded=info,skep_fleet=info,skep_controlplane=info,skep_datastore=info,\
                        skep_gateway=info,skep_vnode=info,skep_engine=info,skep_kubeops=info,\
-                       skep_node=info,skep_infra=info,skep_agent=info";
+                       skep_node=info,skep_autoscaler=info,skep_infra=info,skep_agent=info";
 
 /// The filter for the supervisor: `SKEP_LOG`, else the default.
 pub fn filter_from_env() -> String {

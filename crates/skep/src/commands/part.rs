@@ -36,15 +36,15 @@ const LEASE: &str = "skep-operator";
 const RELOAD: Duration = Duration::from_secs(60);
 
 /// What every part has.
-struct Frame {
-    client: Client,
-    metrics: Metrics,
-    health: Health,
-    stop: CancellationToken,
+pub(super) struct Frame {
+    pub(super) client: Client,
+    pub(super) metrics: Metrics,
+    pub(super) health: Health,
+    pub(super) stop: CancellationToken,
 }
 
 impl Frame {
-    async fn new(global: &Global, common: &part::Common, user_agent: &str) -> Result<Self> {
+    pub(super) async fn new(global: &Global, common: &part::Common, user_agent: &str) -> Result<Self> {
         logging::init(&common.log, common.log_json, None)?;
         let stop = runtime::stop_on_signals()?;
         let client = client(global, user_agent).await?;
@@ -66,7 +66,7 @@ async fn client(global: &Global, user_agent: &str) -> Result<Client> {
     Ok(config.build(user_agent)?)
 }
 
-fn failed(error: impl std::fmt::Display) -> Error {
+pub(super) fn failed(error: impl std::fmt::Display) -> Error {
     Error::new(code::PART, Exit::Failure, error)
 }
 
@@ -119,7 +119,10 @@ pub fn vnode(global: &Global, args: &part::Vnode) -> Result<()> {
         let files = TlsFiles(args);
         let [certificate, key, authority] = files.read()?;
         let tls = KubeletTls::from_pem(&certificate, &key, &authority).map_err(failed)?;
-        tokio::spawn(reload(args.clone(), Arc::clone(&tls), frame.stop.clone()));
+        let (again, used) = (args.clone(), Arc::clone(&tls));
+        let read = move || TlsFiles(&again).read();
+        let replace = move |[certificate, key, ca]: &[String; 3]| used.replace(certificate, key, ca);
+        tokio::spawn(reload(read, replace, frame.stop.clone()));
         let settings = nodes::Settings {
             nodes: vec![NodeName {
                 name: args.name.clone(),
@@ -157,17 +160,20 @@ impl TlsFiles<'_> {
     }
 }
 
-/// Takes new certificates over as soon as all three files fit together.
-async fn reload(args: part::Vnode, tls: Arc<KubeletTls>, stop: CancellationToken) {
-    let mut last = TlsFiles(&args).read().ok();
+/// Takes new certificates over as soon as all files of them fit together.
+pub(super) async fn reload<T: PartialEq, E, F: std::fmt::Display>(
+    read: impl Fn() -> Result<T, E>,
+    replace: impl Fn(&T) -> Result<(), F>,
+    stop: CancellationToken,
+) {
+    let mut last = read().ok();
     let mut tick = tokio::time::interval(RELOAD);
     while tokio::select! { _ = tick.tick() => true, () = stop.cancelled() => false } {
-        let Ok(new) = TlsFiles(&args).read() else { continue };
+        let Ok(new) = read() else { continue };
         if last.as_ref() == Some(&new) {
             continue;
         }
-        let [certificate, key, authority] = &new;
-        match tls.replace(certificate, key, authority) {
+        match replace(&new) {
             Ok(()) => last = Some(new),
             Err(error) => tracing::warn!(%error, "new certificates are not used"),
         }
