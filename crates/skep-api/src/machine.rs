@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     node_pool::Drain,
+    node_repair::{FailureSign, RepairRecord},
     resources::{DNS_LABEL, QUANTITY},
     version,
 };
@@ -207,6 +208,18 @@ pub struct MachineStatus {
     /// What runs on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub versions: Option<NodeVersions>,
+    /// Since when its node has not been ready, as far as somebody could look; absent while it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unready_since: Option<Time>,
+    /// When its node stopped being ready, in the last hour.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub stops: Vec<Time>,
+    /// Signs that it will fail.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub failure_signs: Vec<FailureSign>,
     /// When it was last repaired, and how often: repair acts once, then waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repair: Option<RepairRecord>,
@@ -248,16 +261,4 @@ pub struct NodeVersions {
     #[serde(default)]
     #[schemars(length(max = 128))]
     pub kernel: String,
-}
-
-/// What repair did.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Default, KubeSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RepairRecord {
-    /// Reboots since the node was last ready for long.
-    #[schemars(range(min = 0, max = 1000))]
-    pub reboots: i32,
-    /// When the last of them was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
 }

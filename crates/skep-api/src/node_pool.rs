@@ -1,12 +1,12 @@
 //! `NodePool`: a number of equal nodes of a cluster.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{machine::NodeTemplate, resources::DNS_LABEL};
+use crate::{machine::NodeTemplate, node_repair::RepairOrder, resources::DNS_LABEL};
 
 /// Equal nodes. Changing the machine class or the zones replaces machines; everything else of the template reaches
 /// machines as `update` says.
@@ -30,6 +30,7 @@ use crate::{machine::NodeTemplate, resources::DNS_LABEL};
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Updated", type_ = "integer", json_path = ".status.updatedReplicas"),
     printcolumn(name = "Version", type_ = "string", json_path = ".status.version"),
+    printcolumn(name = "Versions", type_ = "string", json_path = ".status.versionSummary", priority = 1),
     printcolumn(name = "Class", type_ = "string", json_path = ".spec.template.machineClass"),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
@@ -107,6 +108,15 @@ pub struct Update {
     /// Machines that may be missing while updating: a number or a share of the pool.
     #[serde(default = "none")]
     pub max_unavailable: IntOrString,
+    /// Seconds a machine of a changed template may take, once it runs, until its node is ready. After that the update
+    /// stops, and machines that did not become healthy go back to what was healthy before.
+    #[serde(default = "default_deadline_seconds")]
+    #[schemars(range(min = 60, max = 86_400))]
+    pub deadline_seconds: i32,
+    /// Raise it to try again what was stopped.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub attempt: i32,
 }
 
 fn one() -> IntOrString {
@@ -117,9 +127,20 @@ fn none() -> IntOrString {
     IntOrString::Int(0)
 }
 
+/// As long as cluster-autoscaler waits for a node (`--max-node-provision-time`).
+fn default_deadline_seconds() -> i32 {
+    900
+}
+
 impl Default for Update {
     fn default() -> Self {
-        Self { strategy: UpdateStrategy::default(), max_surge: one(), max_unavailable: none() }
+        Self {
+            strategy: UpdateStrategy::default(),
+            max_surge: one(),
+            max_unavailable: none(),
+            deadline_seconds: default_deadline_seconds(),
+            attempt: 0,
+        }
     }
 }
 
@@ -187,6 +208,9 @@ pub struct Repair {
     #[serde(default = "default_per_hour")]
     #[schemars(range(min = 1, max = 1000))]
     pub max_per_hour: i32,
+    /// What happens to nodes that are ready and show signs of failing soon.
+    #[serde(default)]
+    pub failure_signs: OnFailureSigns,
 }
 
 fn default_not_ready_seconds() -> i32 {
@@ -208,8 +232,20 @@ impl Default for Repair {
             not_ready_seconds: default_not_ready_seconds(),
             max_unhealthy: default_max_unhealthy(),
             max_per_hour: default_per_hour(),
+            failure_signs: OnFailureSigns::default(),
         }
     }
+}
+
+/// What happens to a node that is ready and shows signs of failing soon, like the conditions of upstream's
+/// node-problem-detector, or that stops being ready again and again.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, JsonSchema)]
+pub enum OnFailureSigns {
+    /// It is only said.
+    #[default]
+    Report,
+    /// Its pods move away and another machine takes its place, if the policy is `Replace`.
+    Evacuate,
 }
 
 /// How far repair may go.
@@ -260,4 +296,51 @@ pub struct NodePoolStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 40))]
     pub version: Option<String>,
+    /// Versions its nodes report, newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["version".into()]))]
+    pub versions: Vec<NodeVersionCount>,
+    /// The same in one line, for tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub version_summary: Option<String>,
+    /// The last template that all machines were healthy with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthy_template: Option<NodeTemplate>,
+    /// An update that was stopped because its machines did not become healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<StoppedUpdate>,
+    /// Repairs of the last hour, and those that are not done yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 2000))]
+    pub repairs: Vec<RepairOrder>,
+}
+
+/// How many nodes have a version.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeVersionCount {
+    /// Version of the kubelet.
+    #[schemars(length(max = 64))]
+    pub version: String,
+    /// Nodes that have it.
+    #[schemars(range(min = 0))]
+    pub count: i32,
+}
+
+/// An update that does not go on.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StoppedUpdate {
+    /// What machines should have become.
+    pub template: NodeTemplate,
+    /// `update.attempt` at that time: the same template is tried again when that is raised.
+    #[schemars(range(min = 0))]
+    pub attempt: i32,
+    /// When it was stopped.
+    pub at: Time,
+    /// Machines that were not healthy then; they go back. At most so many are named; others that were never ready go too.
+    #[schemars(length(max = 100), inner(length(max = 63)))]
+    pub machines: Vec<String>,
 }

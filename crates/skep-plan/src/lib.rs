@@ -8,6 +8,7 @@
 //! * [`diff()`]: two such specs become a [`Plan`]: what changes, which program restarts or rolls, and why;
 //! * [`rollout`]: which of a control plane's programs may be brought to their goal now, and what the others wait for;
 //! * [`node_pool`]: what a `NodePool` asks for, checked; which machines are made, deleted or changed next, and why;
+//! * [`repair`]: which machine is rebooted, replaced or evacuated, and what stops that;
 //! * [`address`]: addresses of pods, known before the pods start;
 //! * [`expander`]: which of several ways to make room for pods is taken, and why not the others;
 //! * [`egress`]: the way of an API server into its own cluster;
@@ -25,6 +26,7 @@ pub mod network;
 pub mod node_pool;
 pub mod pod;
 pub mod refusal;
+pub mod repair;
 pub mod resolve;
 pub mod rollout;
 pub mod skew;
