@@ -52,7 +52,7 @@ pub fn differences(goal: &Goal, member: &Member) -> Vec<Difference> {
             found.push(Difference { field: field.to_owned(), from: cut(from), to: cut(to), needs });
         }
     };
-    let (old, new) = (&member.template, &goal.template);
+    let (old, new) = (&member.template, goal.template_of(member));
     compare("machineClass", old.machine_class.clone(), new.machine_class.clone(), Needs::AnotherMachine);
     if goal.zones_are_asked_for && !goal.zones.contains(&member.zone) {
         compare("zone", member.zone.clone(), goal.zones.join(" or "), Needs::AnotherMachine);

@@ -72,6 +72,7 @@ pub(super) fn goal(replicas: usize, strategy: UpdateStrategy) -> Goal {
         remove: Vec::new(),
         surge: Share::Number(1),
         unavailable: Share::Number(0),
+        tried: None,
     }
 }
 
@@ -85,5 +86,7 @@ pub(super) fn member(goal: &Goal, name: &str, zone: &str, age: i64) -> Member {
         health: Health::Ready,
         leaving: false,
         changing: false,
+        untried: false,
+        unready: None,
     }
 }

@@ -28,6 +28,17 @@ pub struct Goal {
     pub surge: Share,
     /// Machines that may be missing while updating.
     pub unavailable: Share,
+    /// A template that was tried and stopped: `template` is the one before it then.
+    pub tried: Option<Tried>,
+}
+
+/// A template that was tried, and whose update was stopped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tried {
+    /// It.
+    pub template: NodeTemplate,
+    /// Machines that were not healthy with it: they go back. So do those that never were.
+    pub back: Vec<String>,
 }
 
 /// How a machine is.
@@ -58,6 +69,29 @@ pub struct Member {
     pub leaving: bool,
     /// It is being changed in place: what runs is not yet as its spec says.
     pub changing: bool,
+    /// Its node has not been ready since the machine was made or changed.
+    pub untried: bool,
+    /// Since when its node has not been ready, or it cannot be made.
+    pub unready: Option<Timestamp>,
+}
+
+impl Goal {
+    /// What this member should be like: one that is healthy with what was tried stays so.
+    pub(super) fn template_of(&self, member: &Member) -> &NodeTemplate {
+        let keeps = |tried: &&Tried| {
+            let stays = !member.untried && !tried.back.contains(&member.name);
+            stays && is_as(&member.template, &tried.template)
+        };
+        self.tried.as_ref().filter(keeps).map_or(&self.template, |tried| &tried.template)
+    }
+}
+
+/// Whether a machine of template `old` is as `new` says. One that names no version has none to be behind with.
+pub(super) fn is_as(old: &NodeTemplate, new: &NodeTemplate) -> bool {
+    match old.version {
+        Some(_) => old == new,
+        None => NodeTemplate { version: None, ..new.clone() } == *old,
+    }
 }
 
 impl Member {

@@ -93,6 +93,7 @@ pub fn resolve(spec: &NodePoolSpec, facts: &Facts) -> Result<Goal, Unresolved> {
         // Refused above if there is none.
         surge: surge.unwrap_or(Share::Number(1)),
         unavailable: unavailable.unwrap_or(Share::Number(0)),
+        tried: None,
     })
 }
 

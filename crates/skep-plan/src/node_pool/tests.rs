@@ -6,6 +6,7 @@ use super::fixtures::{facts, goal, member, spec};
 use super::*;
 
 mod simulation;
+mod trials;
 
 fn creates(plan: &Plan) -> Vec<&str> {
     plan.actions

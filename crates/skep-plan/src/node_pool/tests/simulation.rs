@@ -26,7 +26,7 @@ impl World {
                     self.made += 1;
                     let mut new = member(&self.goal, &format!("n{}", self.made), zone, 0);
                     new.created += k8s_openapi::jiff::SignedDuration::from_secs(self.made as i64);
-                    new.health = Health::NotReady;
+                    (new.health, new.untried) = (Health::NotReady, true);
                     self.members.push(new);
                 }
                 Action::Delete { machine, .. } => self.find(machine).leaving = true,
@@ -34,6 +34,7 @@ impl World {
                     let template = self.goal.template.clone();
                     let member = self.find(machine);
                     (member.template, member.changing, member.health) = (template, true, Health::NotReady);
+                    member.untried = true;
                 }
             }
         }
@@ -55,7 +56,7 @@ impl World {
             // What was broken before stays broken, unless it is changed.
             let recovers = member.template == self.goal.template && member.health != Health::Failed;
             if recovers && turn & 1 == 0 {
-                (member.health, member.changing) = (Health::Ready, false);
+                (member.health, member.changing, member.untried) = (Health::Ready, false, false);
             }
         }
     }
