@@ -14,6 +14,8 @@ pub const CLUSTER: &str = "skep.dev/cluster";
 pub const PROJECT: &str = "skep.dev/project";
 /// Name of the `NodePool` a machine belongs to; on its node as well, for selectors and autoscalers.
 pub const POOL: &str = "skep.dev/pool";
+/// Name of the `Machine` that an object keeps evidence about.
+pub const EVIDENCE: &str = "skep.dev/evidence";
 /// Name of the `Datastore` an object belongs to.
 pub const DATASTORE: &str = "skep.dev/datastore";
 /// Upstream's label with the name of a StatefulSet's pod: such a pod has a stable address.

@@ -8,7 +8,7 @@ use skep_api::{Cluster, ControlPlane, Machine, MachineClass, NodePool, Release};
 use skep_kubeops::{Cache, Key};
 use skep_plan::node_pool::{ClusterState, Facts, Versions};
 
-use crate::Error;
+use crate::{Error, Watched};
 
 /// Everything that is watched in full: our own kinds only. Cheap to clone.
 #[derive(Clone, Default)]
@@ -28,6 +28,10 @@ pub struct Caches {
     /// Machines, as the pool controller sees them. Two controllers need two watches: one would hear of a change only
     /// after the other has kept it.
     pub pool_machines: Cache<Machine>,
+    /// Pools, as the machine controller sees them, for the same reason.
+    pub machine_pools: Cache<NodePool>,
+    /// Since when nodes are watched.
+    pub watched: Watched,
 }
 
 impl Caches {

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use skep_agent::config::{KubeProxyMode, PodNetwork};
+use k8s_openapi::jiff::Timestamp;
 use skep_kubeops::{Metrics, Recorder};
 
+use crate::repair::Figures;
 use crate::tenants::{Connect, connect};
 
 /// Tenants whose API servers are followed at once, if not set. Each costs a connection and two watches.
@@ -32,6 +34,9 @@ pub struct Infrastructure {
 /// that is not named is not part of this program.
 pub type Infrastructures = HashMap<skep_api::Provider, Result<Infrastructure, String>>;
 
+/// Says what time it is. Tests put another one here.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// What the controllers need to know beside the objects.
 #[derive(Clone)]
 pub struct Config {
@@ -47,6 +52,10 @@ pub struct Config {
     pub metrics: Metrics,
     /// Where events go.
     pub recorder: Recorder,
+    /// What time it is.
+    pub clock: Clock,
+    /// What is counted beside reconciles.
+    pub figures: Figures,
 }
 
 impl Config {
@@ -57,6 +66,8 @@ impl Config {
         metrics: Metrics,
         recorder: Recorder,
     ) -> Self {
+        let figures = Figures::default();
+        metrics.register(|registry| figures.register(registry));
         Self {
             client,
             infrastructures: Arc::new(infrastructures),
@@ -64,7 +75,14 @@ impl Config {
             tenants: TENANTS,
             metrics,
             recorder,
+            clock: Arc::new(Timestamp::now),
+            figures,
         }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
     }
 
     /// The infrastructure of this kind.

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 use skep_api::labels::finalizer;
 use skep_api::{Machine, NodeTemplate};
@@ -21,8 +20,10 @@ mod announce;
 mod delete;
 mod dereference;
 mod drain;
+mod health;
 mod order;
 mod pass;
+mod repair;
 mod seen;
 mod status;
 mod vacate;
@@ -49,6 +50,7 @@ impl MachineReconciler {
             caches.machines.clone(),
             trigger,
             config.tenants,
+            (caches.watched.clone(), config.clock.clone()),
         );
         Self { config, applier, caches, tenants }
     }
@@ -77,7 +79,7 @@ impl Reconciler for MachineReconciler {
         let found = self.dereference(&machine)?;
         let mut seen = Seen::default();
         let done = self.pass(&machine, &found, &mut seen).await;
-        let now = Time(Timestamp::now());
+        let now = Time(self.config.now());
         let status = status::of(&machine, &seen, done.as_ref().err(), &now);
         if done.is_ok() {
             // The controller itself tells why a pass failed.

@@ -3,20 +3,24 @@
 //! Decisions are made on what a watch has seen; before anything is done they are made once more on what the API server
 //! says now. Only so is a machine that was made a moment ago, by this pass's predecessor, never made a second time.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use skep_api::{Machine, NodePool};
 use skep_kubeops::{Applier, Key, Next, Reconciler};
-use skep_plan::node_pool::{Goal, Plan, Refused, Unresolved, plan, resolve};
+use skep_plan::node_pool::{Course, Member, Plan, Refused, Trial, Unresolved, plan, steer, trial};
+use skep_plan::repair::Calm;
 
 use crate::{Caches, Config, Error, NAME};
 
 mod act;
 mod build;
 mod name;
+mod repair;
 mod status;
 
 pub(crate) use build::adopt;
@@ -27,12 +31,14 @@ pub struct NodePoolReconciler {
     config: Config,
     applier: Applier,
     caches: Caches,
+    /// Zones of pools in which it was lately not the nodes that were to blame.
+    calm: Mutex<HashMap<Key, Calm>>,
 }
 
 /// What a pass came to.
 enum Outcome {
-    /// The goal, and the steps towards it that were taken or are waited for.
-    Planned(Box<Goal>, Plan),
+    /// Where it is led, and the steps that were taken or are waited for.
+    Planned(Box<Planned>),
     /// The spec cannot be fulfilled; what is there stays.
     Refused(Refused),
     /// Something has to be there first.
@@ -41,11 +47,24 @@ enum Outcome {
     Failed(Error),
 }
 
+/// Where a pool is led.
+struct Planned {
+    course: Course,
+    plan: Plan,
+    /// How far its template is.
+    trial: Trial,
+}
+
+/// Pause before an update that was just stopped goes back: the stop is written down first.
+const STOPPED: Duration = Duration::from_secs(1);
+/// Shortest pause before a pool is looked at again although nothing has happened.
+const SOONEST: Duration = Duration::from_secs(5);
+
 impl NodePoolReconciler {
     /// A reconciler that reads these caches, which the controllers fill.
     pub fn new(config: Config, caches: Caches) -> Self {
         let applier = Applier::new(config.client.clone(), NAME);
-        Self { config, applier, caches }
+        Self { config, applier, caches, calm: Mutex::default() }
     }
 }
 
@@ -73,39 +92,84 @@ impl Reconciler for NodePoolReconciler {
             adopt(&self.config.client, &*pool, cluster).await?;
         }
         let mut machines = self.machines(&pool);
-        let outcome = match resolve(&pool.spec, &facts) {
-            Ok(goal) => self.carry_out(&pool, goal, &mut machines).await,
+        let Some(pool) = self.fresh(pool, &machines).await? else { return Ok(Next::Done) };
+        let now = self.config.now();
+        let outcome = match steer(&pool.spec, pool.status.as_ref(), &facts) {
+            Ok(course) => self.carry_out(&pool, course, &mut machines, now).await,
             Err(Unresolved::Refused(refused)) => Outcome::Refused(refused),
             Err(Unresolved::Waits(why)) => Outcome::Waits(why),
         };
-        let now = Time(Timestamp::now());
-        let status = status::of(&pool, &outcome, &machines, &now);
+        let repair = self.repair(&pool, cluster.as_deref(), &outcome, &mut machines, now).await;
+        let status = status::of(&pool, &outcome, repair.as_ref().ok(), &machines, &Time(now));
         status::announce(&self.config.recorder, &pool, &status, &outcome);
         self.applier.status(&*pool, pool.status.as_ref(), &status).await?;
+        let repair = repair?;
+        self.count(&pool, &outcome, &repair);
         match outcome {
             Outcome::Failed(error) => Err(error),
-            // Machines and clusters are watched: whatever is waited for brings the next pass.
-            _ => Ok(Next::Done),
+            outcome => Ok(next(&outcome, &repair, now)),
         }
     }
+
+    fn deleted(&self, pool: &Key) {
+        self.calm.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(pool);
+    }
+}
+
+/// When to look again. Machines and clusters are watched: whatever is waited for brings the next pass. Time does not.
+fn next(outcome: &Outcome, repair: &repair::Judged, now: Timestamp) -> Next {
+    let trial = match outcome {
+        Outcome::Planned(planned) => match planned.trial {
+            Trial::Failed(_) => return Next::After(STOPPED),
+            Trial::Open(at) => at,
+            Trial::Healthy => None,
+        },
+        _ => None,
+    };
+    let pause = |at: Timestamp| Duration::try_from(at.duration_since(now)).unwrap_or_default().max(SOONEST);
+    trial.into_iter().chain(repair.wake()).min().map_or(Next::Done, |at| Next::After(pause(at)))
 }
 
 impl NodePoolReconciler {
     /// Plans, on what is there now if anything is to be done, and does it. `machines` are as the plan saw them.
-    async fn carry_out(&self, pool: &NodePool, goal: Goal, machines: &mut Vec<Arc<Machine>>) -> Outcome {
-        let planned = plan(&goal, &build::members(machines));
+    async fn carry_out(
+        &self,
+        pool: &NodePool,
+        course: Course,
+        machines: &mut Vec<Arc<Machine>>,
+        now: Timestamp,
+    ) -> Outcome {
+        let goal = course.goal();
+        let members = build::members(machines);
+        let trial = self.tried(pool, &course, &members, now);
+        if matches!(trial, Trial::Failed(_)) {
+            // Nothing is done before it is written down that this has failed.
+            let plan = Plan { desired: goal.replicas, ..Plan::default() };
+            return Outcome::Planned(Box::new(Planned { plan, trial, course }));
+        }
+        let planned = plan(goal, &members);
         if planned.actions.is_empty() && !machines.iter().any(|machine| build::rules_differ(pool, machine)) {
-            return Outcome::Planned(Box::new(goal), planned);
+            return Outcome::Planned(Box::new(Planned { plan: planned, trial, course }));
         }
         match self.list(pool).await {
             Ok(fresh) => *machines = fresh,
             Err(error) => return Outcome::Failed(error),
         }
-        let planned = plan(&goal, &build::members(machines));
-        match self.act(pool, &goal, &planned, machines).await {
-            Ok(()) => Outcome::Planned(Box::new(goal), planned),
+        let planned = plan(goal, &build::members(machines));
+        match self.act(pool, goal, &planned, machines).await {
+            Ok(()) => Outcome::Planned(Box::new(Planned { plan: planned, trial, course })),
             Err(error) => Outcome::Failed(error),
         }
+    }
+
+    /// How far the template is that the spec asks for.
+    fn tried(&self, pool: &NodePool, course: &Course, members: &[Member], now: Timestamp) -> Trial {
+        let Course::Ahead(goal) = course else { return Trial::Open(None) };
+        let healthy = pool.status.as_ref().and_then(|status| status.healthy_template.as_ref());
+        let namespace = pool.namespace().unwrap_or_default();
+        let seen = self.caches.watched.since(&Key::namespaced(namespace, pool.spec.cluster.as_str()));
+        let deadline = u64::try_from(pool.spec.update.deadline_seconds).unwrap_or(0);
+        trial(goal, healthy, members, seen, Duration::from_secs(deadline), now)
     }
 
     /// A pool goes with its cluster, and does not wait until the garbage collector finds it without one: machines should

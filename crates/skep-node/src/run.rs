@@ -32,7 +32,7 @@ async fn run_machines(config: &Config, caches: &Caches, pools: Trigger, shutdown
     let machines = &caches.machines;
     // What both controllers read is watched here once; pools are called for from here.
     let (of_clusters, of_planes) = (machines.clone(), machines.clone());
-    let (of_secrets, of_classes) = (machines.clone(), machines.clone());
+    let (of_secrets, of_classes, of_pools) = (machines.clone(), machines.clone(), machines.clone());
     let (on_cluster, on_plane) = (Pools::new(caches, &pools), Pools::new(caches, &pools));
     let (on_class, on_release) = (pools.clone(), pools);
     Controller::new(reconciler, config.client.clone())
@@ -59,6 +59,7 @@ async fn run_machines(config: &Config, caches: &Caches, pools: Trigger, shutdown
             on_release.all();
             Targets::None
         })
+        .caches::<NodePool>(Select::all(), &caches.machine_pools, move |pool| ordered(&of_pools, pool))
         .triggered_by(&trigger)
         .concurrency(MACHINES)
         .metrics(&config.metrics)
@@ -141,6 +142,17 @@ fn waiting(machines: &Cache<Machine>, wanted: impl Fn(&Machine) -> bool) -> Targ
         status.is_some_and(|status| condition::is_true(&status.conditions, ConditionType::Accepted))
     };
     keys(machines, |machine| wanted(machine) && !accepted(machine))
+}
+
+/// Machines that a pool has ordered the repair of.
+fn ordered(machines: &Cache<Machine>, pool: &NodePool) -> Targets {
+    let orders = pool.status.as_ref().map(|status| status.repairs.as_slice()).unwrap_or_default();
+    let namespace = pool.namespace().unwrap_or_default();
+    let open = |name: &str| {
+        let machine = machines.get(&Key::namespaced(namespace.as_str(), name))?;
+        crate::repair::open_order(pool, &machine).map(|_| Key::of(&*machine))
+    };
+    Targets::Many(orders.iter().filter_map(|order| open(&order.machine)).collect())
 }
 
 fn keys(machines: &Cache<Machine>, wanted: impl Fn(&Machine) -> bool) -> Targets {

@@ -24,11 +24,11 @@ mod pod;
 mod request;
 
 pub use credentials::{Connect, Credentials, connect};
-pub use node::Node;
+pub use node::{Condition as NodeCondition, Node};
 pub use pod::Pod;
 pub use request::{Asked, CLIENT_SIGNER, Request, SERVING_SIGNER};
 
-use crate::{Error, NAME, components};
+use crate::{Clock, Error, NAME, Watched, components};
 
 /// Nodes, and certificate requests, of one tenant at most. A pool has 5,000 at most; upstream is tested to that as well.
 const MOST_OBJECTS: usize = 20_000;
@@ -59,6 +59,8 @@ struct Inner {
     machines: Cache<Machine>,
     trigger: Trigger,
     capacity: usize,
+    watched: Watched,
+    clock: Clock,
     open: Mutex<HashMap<Key, Entry>>,
     doors: Mutex<HashMap<Key, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -99,7 +101,7 @@ pub fn kubeconfig_name(cluster: &str) -> String {
 
 impl Tenants {
     /// At most `capacity` tenants at once. `observed` may see the Secrets with kubeconfigs; `machines` are all machines,
-    /// and `trigger` calls for those that something has happened to.
+    /// and `trigger` calls for those that something has happened to. `watched` is told since when nodes are seen.
     pub fn new(
         hub: Applier,
         observed: Observed,
@@ -107,6 +109,7 @@ impl Tenants {
         machines: Cache<Machine>,
         trigger: Trigger,
         capacity: usize,
+        (watched, clock): (Watched, Clock),
     ) -> Self {
         let inner = Inner {
             hub,
@@ -115,6 +118,8 @@ impl Tenants {
             machines,
             trigger,
             capacity: capacity.max(1),
+            watched,
+            clock,
             open: Mutex::default(),
             doors: Mutex::default(),
         };
@@ -164,6 +169,8 @@ impl Tenants {
                 machines: self.inner.machines.clone(),
                 trigger: self.inner.trigger.clone(),
                 too_large: too_large.clone(),
+                watched: self.inner.watched.clone(),
+                clock: self.inner.clock.clone(),
             }
             .run(stop.clone()),
         );

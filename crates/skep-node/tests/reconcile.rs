@@ -22,10 +22,16 @@ mod pools;
 mod provider;
 #[path = "reconcile/real.rs"]
 mod real;
+#[path = "reconcile/repair_faults.rs"]
+mod repair_faults;
+#[path = "reconcile/repairs.rs"]
+mod repairs;
 #[path = "reconcile/tenant.rs"]
 mod tenant;
 #[path = "reconcile/tenants.rs"]
 mod tenants;
+#[path = "reconcile/trials.rs"]
+mod trials;
 #[path = "reconcile/updates.rs"]
 mod updates;
 #[path = "reconcile/wakes.rs"]

@@ -1,7 +1,6 @@
 //! The way out: pods, node, machine, token, then the finalizer.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use k8s_openapi::jiff::Timestamp;
 use kube::{Api, ResourceExt as _};
 use skep_api::Machine;
 use skep_api::labels::finalizer;
@@ -37,7 +36,7 @@ impl MachineReconciler {
             Ok(Vacated::NotYet(pause, waiting)) => (waiting, Ok(Next::After(pause))),
             Err(error) => (error.to_string(), Err(error)),
         };
-        let status = status::deleting(machine, &seen, &waiting, &Time(Timestamp::now()));
+        let status = status::deleting(machine, &seen, &waiting, &Time(self.config.now()));
         if done.is_ok() {
             self.announce(machine, &status);
         }

@@ -63,7 +63,7 @@ pub(super) async fn step(
     let listed = pods.list(&here).await;
     let listed =
         listed.map_err(|error| Error::tenant(cluster)(CallError::api::<Pod>("list", &name, error)))?;
-    let held = listed.items.into_iter().filter(|pod| holds(pod, node.is_ready()));
+    let held = listed.items.into_iter().filter(|pod| holds(pod, node.answers()));
     let left = stream::iter(held).map(|pod| evict(tenant, pod)).buffered(PARALLEL).collect::<Vec<_>>().await;
     Ok(progress(left.into_iter().flatten().collect(), rules, started, now))
 }
@@ -83,16 +83,16 @@ pub(super) async fn cordon(tenant: &Tenant, cluster: &Key, name: &str, cordoned:
 }
 
 /// Whether a drain waits for a pod. Pods of DaemonSets would come back at once, mirror pods are not the API's to end, and
-/// those that have ended hold nothing. On a node that is not ready nobody ends a pod: once it is asked to, it is gone as
+/// those that have ended hold nothing. On a node that does not answer nobody ends a pod: once it is asked to, it is gone as
 /// far as anybody can tell.
-fn holds(pod: &Pod, node_is_ready: bool) -> bool {
+fn holds(pod: &Pod, node_answers: bool) -> bool {
     let owner = pod.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
     let of_daemon_set =
         owner.is_some_and(|owner| owner.kind == "DaemonSet" && owner.api_version.starts_with("apps/"));
     let mirror = pod.annotations().contains_key(MIRROR);
     let ended = matches!(pod.status.phase.as_str(), "Succeeded" | "Failed");
     let leaving = pod.metadata.deletion_timestamp.is_some();
-    !(of_daemon_set || mirror || ended || (leaving && !node_is_ready))
+    !(of_daemon_set || mirror || ended || (leaving && !node_answers))
 }
 
 /// Asks a pod to leave; gives its name and why it may not, if it is still there.

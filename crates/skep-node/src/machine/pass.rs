@@ -124,6 +124,11 @@ impl MachineReconciler {
         if let Some(next) = self.judge_sight(machine, found, &way, known.as_ref(), &mut made, seen).await? {
             return Ok(next);
         }
+        if made.is_some()
+            && let Some(next) = self.repair(machine, &found.key, tenant, way.infrastructure, seen).await?
+        {
+            return Ok(next);
+        }
         if made.is_none() {
             self.begin(machine, &wanted, seen).await?;
         }
@@ -151,7 +156,7 @@ impl MachineReconciler {
         if joined {
             self.equip(found, control_plane, &way).await?;
         }
-        Ok(next(&state, &seen.node, token.as_ref(), Timestamp::now()))
+        Ok(next(&state, &seen.node, token.as_ref(), self.config.now()))
     }
 
     /// Installs what a cluster with nodes needs.
@@ -205,7 +210,7 @@ impl MachineReconciler {
 
     /// Writes down what is going to be asked for, before it is.
     async fn begin(&self, machine: &Machine, wanted: &NodeTemplate, seen: &mut Seen) -> Result<(), Error> {
-        let status = status::begun(machine, wanted, &Time(Timestamp::now()));
+        let status = status::begun(machine, wanted, &Time(self.config.now()));
         self.applier.status(machine, machine.status.as_ref(), &status).await?;
         seen.begun = Some(wanted.clone());
         Ok(())
@@ -227,7 +232,7 @@ impl MachineReconciler {
         if joined {
             return Ok(None);
         }
-        let now = Timestamp::now();
+        let now = self.config.now();
         token::ensure(&tenant.applier, &found.key, &machine.name_any(), uid, now).await.map(Some)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use skep_api::NodeTemplate;
 use skep_plan::node_pool::Refused;
 
@@ -29,6 +30,16 @@ pub(super) struct Seen {
     pub(super) removing: bool,
     /// Its pods are asked to leave: reason and sentence.
     pub(super) draining: Option<(&'static str, String)>,
+    /// An order of repair that was carried out, or is not necessary any more.
+    pub(super) repaired: Option<Repaired>,
+}
+
+/// What became of an order of repair.
+pub(super) struct Repaired {
+    /// When it had been decided.
+    pub(super) order: Time,
+    /// The machine was started anew.
+    pub(super) rebooted: bool,
 }
 
 /// Whether a spec can be fulfilled.

@@ -8,7 +8,7 @@ use skep_api::{Machine, MachineStatus, NodeTemplate};
 use skep_infra::State;
 use skep_kubeops::Classify as _;
 
-use super::is_made_as;
+use super::{health, is_made_as};
 use super::seen::{Accepted, Seen, Sight};
 use crate::Error;
 use crate::tenants::Node;
@@ -23,7 +23,12 @@ fn said(holds: impl Into<ConditionStatus>, reason: &str, message: impl Into<Stri
 /// The status after a pass, or after as much of it as was done before `failure`.
 pub(super) fn of(machine: &Machine, seen: &Seen, failure: Option<&Error>, now: &Time) -> MachineStatus {
     let mut status = machine.status.clone().unwrap_or_default();
-    let was_ready = matches!(status.phase, Some(MachinePhase::Ready | MachinePhase::NotReady));
+    // Only what was ready once is drained, and comes back from that as what it was.
+    let was_ready = match status.phase {
+        Some(MachinePhase::Ready | MachinePhase::NotReady) => true,
+        Some(MachinePhase::Draining) => status.node.is_some(),
+        _ => false,
+    };
     let generation = machine.metadata.generation;
     if seen.vacated || seen.begun.is_some() {
         forget(&mut status);
@@ -48,6 +53,7 @@ pub(super) fn of(machine: &Machine, seen: &Seen, failure: Option<&Error>, now: &
     }
     let phase = phase(&status, seen, failure, was_ready);
     status.phase = Some(phase);
+    health::keep(&mut status, machine.status.as_ref(), seen, now);
 
     let changed = status.template.as_ref().is_some_and(|made| !is_made_as(&machine.spec.template, made));
     if phase == MachinePhase::Ready && failure.is_none() && !changed && matches!(seen.accepted, Accepted::Yes)

@@ -69,7 +69,7 @@ impl MachineReconciler {
                 Ok(Some(waits)) => return Ok(waits),
                 Ok(None) => {}
                 // An API server that does not answer must not keep a machine for ever, if the rules do not want that.
-                Err(error) if may_go_without(machine, &status) => away = Some(error),
+                Err(error) if may_go_without(machine, &status, self.config.now()) => away = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -99,7 +99,7 @@ impl MachineReconciler {
     }
 
     /// Drains the node, if there is one and the rules want it; says what is waited for.
-    async fn drained(
+    pub(super) async fn drained(
         &self,
         machine: &Machine,
         cluster: &Key,
@@ -119,7 +119,7 @@ impl MachineReconciler {
         seen.node = Sight::There(node.clone());
         // A drain may take hours, and its node serves until it is over.
         self.approve(machine, cluster, tenant, None).await?;
-        let now = Timestamp::now();
+        let now = self.config.now();
         let progress = drain::step(tenant, cluster, &node, rules, started(status, now), now).await?;
         let (reason, pause, text) = match progress {
             Progress::Done => return Ok(None),
@@ -158,9 +158,8 @@ impl MachineReconciler {
 }
 
 /// Whether a machine may go although its pods could not be asked: its time is over and its rules say so.
-fn may_go_without(machine: &Machine, status: &MachineStatus) -> bool {
+fn may_go_without(machine: &Machine, status: &MachineStatus, now: Timestamp) -> bool {
     let rules = &machine.spec.drain;
-    let now = Timestamp::now();
     rules.on_timeout == OnDrainTimeout::Force && drain::is_over(rules, started(status, now), now)
 }
 

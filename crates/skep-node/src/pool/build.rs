@@ -41,6 +41,12 @@ pub fn member(machine: &Machine) -> Member {
         _ => Health::NotReady,
     };
     let made = status.and_then(|status| status.template.as_ref());
+    let changing = made.is_some_and(|made| !crate::machine::is_made_as(&machine.spec.template, made));
+    let phase = status.and_then(|status| status.phase);
+    let was_ready = matches!(
+        phase,
+        Some(MachinePhase::Ready | MachinePhase::NotReady | MachinePhase::Draining | MachinePhase::Deleting)
+    );
     Member {
         name: machine.name_any(),
         zone: machine.spec.zone.clone(),
@@ -48,7 +54,19 @@ pub fn member(machine: &Machine) -> Member {
         created: machine.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
         health,
         leaving: machine.metadata.deletion_timestamp.is_some(),
-        changing: made.is_some_and(|made| !crate::machine::is_made_as(&machine.spec.template, made)),
+        changing,
+        untried: changing || !was_ready,
+        unready: status.and_then(|status| Some(status.unready_since.as_ref()?.0)),
+    }
+}
+
+/// Some names of many.
+pub(super) fn some(names: &[String]) -> String {
+    const NAMED: usize = 5;
+    let listed = names.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED) {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
     }
 }
 

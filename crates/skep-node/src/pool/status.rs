@@ -10,17 +10,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use skep_api::condition::{self, ConditionStatus, ConditionType};
 use skep_api::machine::MachinePhase;
+use skep_api::node_pool::StoppedUpdate;
 use skep_api::{Machine, NodePool, NodePoolStatus};
 use skep_kubeops::events::Severity;
 use skep_kubeops::{Classify as _, Recorder};
 use skep_plan::node_pool::{Action, Plan};
 
+use super::repair::Judged;
 use super::{Outcome, build};
+
+mod updates;
+mod versions;
 
 /// The status after a pass.
 pub(super) fn of(
     pool: &NodePool,
     outcome: &Outcome,
+    repair: Option<&Judged>,
     machines: &[Arc<Machine>],
     now: &Time,
 ) -> NodePoolStatus {
@@ -33,7 +39,10 @@ pub(super) fn of(
     status.selector = Some(build::selector(pool));
     status.replicas = number(live().count());
     status.ready_replicas = number(ready);
-    if let Outcome::Planned(goal, plan) = outcome {
+    (status.versions, status.version_summary) = versions::of(machines);
+    if let Outcome::Planned(planned) = outcome {
+        let (goal, plan) = (planned.course.goal(), &planned.plan);
+        updates::keep(&mut status, pool, planned, now);
         let outdated = |name: &str| plan.outdated.iter().any(|outdated| outdated.machine == name);
         status.desired = number(goal.replicas);
         status.version = Some(goal.version.to_string());
@@ -41,7 +50,7 @@ pub(super) fn of(
             number(live().filter(|member| !member.changing && !outdated(&member.name)).count());
     }
     let enough = ready >= usize::try_from(status.desired).unwrap_or(0);
-    let settled = matches!(outcome, Outcome::Planned(_, plan) if plan.is_settled()) && enough;
+    let settled = matches!(outcome, Outcome::Planned(planned) if updates::is_fulfilled(planned)) && enough;
     if settled {
         status.observed_generation = generation;
     }
@@ -60,15 +69,22 @@ pub(super) fn of(
         Outcome::Waits(why) => {
             set(ConditionType::Accepted, ConditionStatus::Unknown, "Waiting", why.clone(), generation);
         }
-        Outcome::Planned(..) | Outcome::Failed(_) => {
+        Outcome::Planned(_) | Outcome::Failed(_) => {
             let message = "everything the spec names exists".to_owned();
             set(ConditionType::Accepted, ConditionStatus::True, "Resolved", message, generation);
         }
     }
-    let (progressing, reason, message) = progress(outcome);
+    let (progressing, reason, message) = progress(outcome, status.stopped.as_ref(), machines);
     set(ConditionType::Progressing, progressing, reason, message, generation);
     let (holds, reason, message) = ready_words(outcome, enough, counts, machines);
     set(ConditionType::Ready, holds.into(), reason, message, fulfilled);
+    if let Some(decision) = repair.and_then(|judged| judged.decision.as_ref()) {
+        let message = decision.message.clone();
+        set(ConditionType::RepairAllowed, decision.allowed, decision.reason, message, generation);
+    }
+    if let Some(judged) = repair {
+        status.repairs.clone_from(&judged.orders);
+    }
     status
 }
 
@@ -76,8 +92,15 @@ fn number(count: usize) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-fn progress(outcome: &Outcome) -> (ConditionStatus, &'static str, String) {
+fn progress(
+    outcome: &Outcome,
+    stopped: Option<&StoppedUpdate>,
+    machines: &[Arc<Machine>],
+) -> (ConditionStatus, &'static str, String) {
     match outcome {
+        Outcome::Planned(planned) if let Some((reason, message)) = updates::words(planned, stopped, machines) => {
+            (ConditionStatus::False, reason, message)
+        }
         Outcome::Failed(error) => (ConditionStatus::True, error.reason(), error.to_string()),
         Outcome::Waits(why) => (ConditionStatus::True, "Waiting", why.clone()),
         Outcome::Refused(_) => (
@@ -85,11 +108,13 @@ fn progress(outcome: &Outcome) -> (ConditionStatus, &'static str, String) {
             "Refused",
             "what is there stays as it is until the spec is corrected".to_owned(),
         ),
-        Outcome::Planned(_, plan) if !plan.is_settled() => {
+        Outcome::Planned(planned) if !planned.plan.is_settled() => {
+            let plan = &planned.plan;
             let reason = if plan.outdated.is_empty() { "Scaling" } else { "Updating" };
             (ConditionStatus::True, reason, steps(plan))
         }
-        Outcome::Planned(_, plan) if !plan.outdated.is_empty() => {
+        Outcome::Planned(planned) if !planned.plan.outdated.is_empty() => {
+            let plan = &planned.plan;
             let names: Vec<&str> =
                 plan.outdated.iter().take(5).map(|outdated| outdated.machine.as_str()).collect();
             let message = format!(
@@ -100,12 +125,12 @@ fn progress(outcome: &Outcome) -> (ConditionStatus, &'static str, String) {
             );
             (ConditionStatus::False, "OutdatedOnDelete", message)
         }
-        Outcome::Planned(..) => (ConditionStatus::False, "Settled", "nothing is under way".to_owned()),
+        Outcome::Planned(_) => (ConditionStatus::False, "Settled", "nothing is under way".to_owned()),
     }
 }
 
 /// A plan in one line.
-fn steps(plan: &Plan) -> String {
+pub(super) fn steps(plan: &Plan) -> String {
     let count = |wanted: fn(&Action) -> bool| plan.actions.iter().filter(|action| wanted(action)).count();
     let counts = [
         (count(|action| matches!(action, Action::Create { .. })), "made"),
@@ -172,11 +197,11 @@ pub(super) fn announce(recorder: &Recorder, pool: &NodePool, new: &NodePoolStatu
         }
         // The controller itself tells why a pass failed.
         Outcome::Refused(_) | Outcome::Waits(_) | Outcome::Failed(_) => {}
-        Outcome::Planned(..) if changed(ConditionType::Ready) => {
+        Outcome::Planned(_) if changed(ConditionType::Ready) => {
             let ready = condition::is_true(&new.conditions, ConditionType::Ready);
             let reason = if ready { "NodesReady" } else { "NodesNotReady" };
             recorder.publish(pool, Severity::Normal, reason, "Reconcile", message(ConditionType::Ready));
         }
-        Outcome::Planned(..) => {}
+        Outcome::Planned(_) => {}
     }
 }

@@ -11,7 +11,7 @@ use skep_kubeops::{Cache, Key, Trigger};
 use tokio_util::sync::CancellationToken;
 
 use super::{MOST_OBJECTS, Node, Request};
-use crate::approver;
+use crate::{Clock, Watched, approver};
 use crate::bootstrap::token;
 
 /// Watches one tenant until it is stopped or the tenant is too large.
@@ -23,10 +23,17 @@ pub(super) struct Follower {
     pub(super) machines: Cache<Machine>,
     pub(super) trigger: Trigger,
     pub(super) too_large: CancellationToken,
+    pub(super) watched: Watched,
+    pub(super) clock: Clock,
 }
 
 impl Follower {
     pub(super) async fn run(self, stop: CancellationToken) {
+        self.look(stop).await;
+        self.watched.end(&self.cluster);
+    }
+
+    async fn look(&self, stop: CancellationToken) {
         let mut nodes = watch::changes(self.client.clone(), Select::all(), self.nodes.clone());
         let mut requests = watch::changes(self.client.clone(), Select::all(), self.requests.clone());
         let mut prints = HashMap::new();
@@ -58,11 +65,14 @@ impl Follower {
                 self.one(&node.name_any());
             }
             // Whoever waited for the first list, and whoever's node is not in it.
-            Change::Synced => self.all(),
+            Change::Synced => {
+                self.watched.begin(&self.cluster, (self.clock)());
+                self.all();
+            }
             Change::Undecodable(bad) => {
                 tracing::debug!(cluster = %self.cluster, node = %bad.key(), error = bad.error, "node cannot be read");
             }
-            Change::Interrupted(_) => {}
+            Change::Interrupted(_) => self.watched.interrupt(&self.cluster, (self.clock)()),
         }
     }
 

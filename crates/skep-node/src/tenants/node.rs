@@ -112,6 +112,17 @@ impl Node {
         self.ready().is_some_and(|condition| condition.status == "True")
     }
 
+    /// Whether its kubelet answers: it says how it is, be it good or bad. `Unknown` is what others say of a silent one.
+    pub fn answers(&self) -> bool {
+        self.ready().is_some_and(|condition| matches!(condition.status.as_str(), "True" | "False"))
+    }
+
+    /// Conditions that say that it will fail.
+    pub fn failure_signs(&self) -> impl Iterator<Item = &Condition> {
+        let is_sign = |one: &&Condition| one.status == "True" && skep_plan::repair::is_failure_sign(&one.type_);
+        self.status.conditions.iter().filter(is_sign)
+    }
+
     /// Its address in the nodes' network.
     pub fn internal_address(&self) -> Option<IpAddr> {
         let internal = self.status.addresses.iter().find(|address| address.type_ == "InternalIP")?;

@@ -20,7 +20,7 @@ pub async fn step(fake: &FakeApiServer, client: &Client, provider: &FakeProvider
     let csrs: Api<CertificateSigningRequest> = Api::all(client.clone());
     let machines = provider.machines();
     for (name, made) in &machines {
-        if made.state != State::Running || node(fake, name).is_some() {
+        if made.state != State::Running || provider.is_mute(made) || node(fake, name).is_some() {
             continue;
         }
         let request = format!("csr-{name}");

@@ -27,6 +27,8 @@ struct Inner {
     /// Calls of `delete` that answer "pending" before one is done.
     slow: usize,
     calls: Vec<String>,
+    /// Machines of this version run, and no node ever comes from them.
+    mute: Option<String>,
 }
 
 /// Makes machines in two steps, and forgets them in two.
@@ -65,6 +67,22 @@ impl FakeProvider {
     /// Lets so many calls of `delete` be pending.
     pub fn delete_slowly(&self, calls: usize) {
         self.inner.lock().unwrap().slow = calls;
+    }
+
+    /// Lets machines of a version be mute, or none.
+    pub fn mute(&self, version: Option<&str>) {
+        self.inner.lock().unwrap().mute = version.map(str::to_owned);
+    }
+
+    /// Whether nobody will hear of this machine.
+    pub fn is_mute(&self, made: &Made) -> bool {
+        self.inner.lock().unwrap().mute.as_deref() == Some(&*made.order.version.to_string())
+    }
+
+    /// How often machines of this name were started anew.
+    pub fn reboots(&self, name: &str) -> usize {
+        let call = format!("reboot {name}");
+        self.calls().iter().filter(|made| **made == call).count()
     }
 
     /// Somebody takes a machine away.
@@ -142,7 +160,7 @@ impl Provider for FakeProvider {
         Ok(())
     }
 
-    async fn console(&self, _: &str) -> Result<String, Error> {
-        Ok(String::new())
+    async fn console(&self, uid: &str) -> Result<String, Error> {
+        Ok(format!("the console of {uid}\n"))
     }
 }

@@ -8,7 +8,7 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use skep_api::Machine;
 use skep_kubeops::{Applier, Cache, Key, Observed, Reconciler as _, Trigger};
-use skep_node::Tenants;
+use skep_node::{Tenants, Watched};
 use skep_node::tenants::Endpoint;
 
 use crate::world::{World, kubeconfig};
@@ -30,7 +30,8 @@ fn tenants(world: &World, capacity: usize) -> (Tenants, Arc<AtomicUsize>) {
     });
     let hub = Applier::new(client, "test");
     let machines = Cache::<Machine>::new();
-    (Tenants::new(hub, Observed::default(), connect, machines, Trigger::new(), capacity), count)
+    let watch = (Watched::default(), world.config(world.fake.client()).clock);
+    (Tenants::new(hub, Observed::default(), connect, machines, Trigger::new(), capacity, watch), count)
 }
 
 fn key(name: &str) -> Key {

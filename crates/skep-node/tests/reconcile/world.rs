@@ -1,6 +1,7 @@
 //! An installation in memory: a hub with a cluster that serves, its catalogue, and an infrastructure.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use anyhow::Result;
 use futures::StreamExt as _;
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::DeleteParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
@@ -16,7 +18,7 @@ use skep_api::condition::{self, ConditionType};
 use skep_api::{Machine, NodePool, Provider};
 use skep_kubeops::watch::{self, Change, Select};
 use skep_kubeops::{Cache, Metrics, Object, Observed, Reconciler as _, Recorder, Trigger};
-use skep_node::{Caches, Config, Infrastructure, MachineReconciler, NodePoolReconciler};
+use skep_node::{Caches, Clock, Config, Infrastructure, MachineReconciler, NodePoolReconciler};
 use skep_testkit::scenario::settle;
 use skep_testkit::{Backend, FakeApiServer, World as Installation};
 
@@ -35,6 +37,8 @@ pub struct World {
     pub held: Held,
     /// Local machines are not to be had, because of this.
     pub no_root: Option<String>,
+    /// Seconds that the world's clock is ahead of the real one.
+    pub ahead: Arc<AtomicI64>,
     /// Replicas of the pool that scenarios make.
     replicas: i32,
 }
@@ -71,6 +75,7 @@ impl World {
             provider: FakeProvider::default(),
             held: Held::default(),
             no_root: None,
+            ahead: Arc::default(),
             replicas: 2,
         };
         this.plant_cluster("demo", TENANT);
@@ -131,6 +136,7 @@ impl World {
                 let client = tenant::client(tenant.clone(), held.clone());
                 Box::pin(async move { Ok(client) })
             }),
+            clock: self.clock(),
             ..Config::new(
                 client,
                 HashMap::from([(Provider::Local, local)]),
@@ -139,6 +145,16 @@ impl World {
                 Recorder::new(FakeApiServer::bare().client(), "test", "test"),
             )
         }
+    }
+
+    fn clock(&self) -> Clock {
+        let ahead = self.ahead.clone();
+        Arc::new(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst)))
+    }
+
+    /// Lets time pass.
+    pub fn wait(&self, seconds: i64) {
+        self.ahead.fetch_add(seconds, Ordering::SeqCst);
     }
 
     pub fn reconcilers(&self, client: Client) -> Reconcilers {
@@ -158,6 +174,7 @@ impl World {
         fill(&client, &caches.releases).await;
         fill(&client, &caches.machines).await;
         fill(&client, &caches.pool_machines).await;
+        fill(&client, &caches.machine_pools).await;
         // The watches of the tenant tell their changes now: the clock is paused, so this ends when nobody has more to do.
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -189,6 +206,24 @@ impl World {
     pub async fn settle(&mut self) -> Result<()> {
         let client = self.fake.client();
         self.converge(client).await
+    }
+
+    /// One pass by a process that goes on, and a step of the kubelets.
+    pub async fn beat(&self, reconcilers: &Reconcilers) {
+        self.pass(reconcilers).await.unwrap();
+        kubelets::step(&self.fake, &self.fake.client(), &self.provider).await;
+    }
+
+    /// A few of them: whatever is to be done now is done.
+    pub async fn beats(&self, reconcilers: &Reconcilers) {
+        for _ in 0..6 {
+            self.beat(reconcilers).await;
+        }
+    }
+
+    /// Changes what a node says about being ready.
+    pub fn says_ready(&self, name: &str, status: &str) {
+        self.change_node(name, |node| node["status"]["conditions"][0]["status"] = json!(status));
     }
 
     /// One pass by a new process, and a step of the kubelets.
