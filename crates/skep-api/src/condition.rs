@@ -6,6 +6,9 @@ use strum::{AsRefStr, Display, EnumString};
 /// Longest message the API takes for a condition.
 const MAX_MESSAGE: usize = 32_768;
 
+/// Reason of `Progressing` when what the spec asks for has failed and nobody goes on with it.
+pub const UPDATE_STOPPED: &str = "UpdateStopped";
+
 /// What a condition is about. `Ready` sums up the others of the same object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, Display, EnumString)]
 pub enum ConditionType {

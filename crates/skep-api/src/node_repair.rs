@@ -25,7 +25,18 @@ pub struct RepairOrder {
 
 /// What repair does with a machine.
 #[derive(
-    Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, JsonSchema, strum::Display,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    JsonSchema,
+    strum::Display,
 )]
 pub enum RepairAction {
     /// It is started anew, as with a reset button.

@@ -1,12 +1,11 @@
 //! What both controllers read, each watched once, and the facts that decisions are made on.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
 use skep_api::{Cluster, ControlPlane, Machine, MachineClass, NodePool, Release};
 use skep_kubeops::{Cache, Key};
-use skep_plan::node_pool::{ClusterState, Facts, Versions};
+use skep_plan::node_pool::{ClusterState, Facts};
 
 use crate::{Error, Watched};
 
@@ -49,16 +48,9 @@ impl Caches {
         if let Some((_, what)) = unseen.iter().find(|(synced, _)| !synced) {
             return Err(Error::NotSeen((*what).to_owned()));
         }
-        Ok(Facts {
-            cluster: self.cluster_state(namespace, cluster),
-            classes: self.classes(),
-            releases: self
-                .releases
-                .list()
-                .iter()
-                .filter_map(|r| r.spec.kubernetes_version.parse().ok())
-                .collect(),
-        })
+        let (classes, releases) = (self.classes.list(), self.releases.list());
+        let classes = classes.iter().map(|class| &**class);
+        Ok(Facts::new(self.cluster_state(namespace, cluster), classes, releases.iter().map(|one| &**one)))
     }
 
     /// A cluster.
@@ -79,15 +71,6 @@ impl Caches {
             known.sort();
             return ClusterState::Missing(known);
         };
-        let Some(wanted) = self.control_plane(&cluster).and_then(|object| object.spec.version.parse().ok())
-        else {
-            return ClusterState::Undecided;
-        };
-        let serving = cluster.status.as_ref().and_then(|status| status.version.as_ref()?.parse().ok());
-        ClusterState::Decided(Versions { serving, wanted })
-    }
-
-    fn classes(&self) -> BTreeMap<String, skep_api::MachineClassSpec> {
-        self.classes.list().iter().map(|class| (class.name_any(), class.spec.clone())).collect()
+        ClusterState::of(&cluster, self.control_plane(&cluster).as_deref())
     }
 }

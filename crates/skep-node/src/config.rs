@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use skep_agent::config::{KubeProxyMode, PodNetwork};
 use k8s_openapi::jiff::Timestamp;
+use skep_agent::config::{KubeProxyMode, PodNetwork};
 use skep_kubeops::{Metrics, Recorder};
 
 use crate::repair::Figures;

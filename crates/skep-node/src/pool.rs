@@ -24,7 +24,7 @@ mod repair;
 mod status;
 
 pub(crate) use build::adopt;
-pub use build::{is_of, member, selector};
+pub use build::{is_of, members_of, selector};
 
 /// Brings a `NodePool` to its goal.
 pub struct NodePoolReconciler {

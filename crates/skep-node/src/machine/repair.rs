@@ -111,7 +111,9 @@ impl MachineReconciler {
         self.config.figures.done(order.action, outcome);
         let recorder = &self.config.recorder;
         let (severity, reason, text) = match outcome {
-            Outcome::NotNeeded => (Severity::Normal, "RepairCalledOff", "it is not necessary any more".to_owned()),
+            Outcome::NotNeeded => {
+                (Severity::Normal, "RepairCalledOff", "it is not necessary any more".to_owned())
+            }
             Outcome::Done => (Severity::Warning, word(order.action), format!("because of {}", order.because)),
         };
         recorder.publish(machine, severity, reason, "Repair", text);

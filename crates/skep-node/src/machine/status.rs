@@ -8,8 +8,8 @@ use skep_api::{Machine, MachineStatus, NodeTemplate};
 use skep_infra::State;
 use skep_kubeops::Classify as _;
 
-use super::{health, is_made_as};
 use super::seen::{Accepted, Seen, Sight};
+use super::{health, is_made_as};
 use crate::Error;
 use crate::tenants::Node;
 

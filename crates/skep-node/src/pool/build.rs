@@ -32,8 +32,13 @@ pub(super) fn members(machines: &[Arc<Machine>]) -> Vec<Member> {
     machines.iter().map(|machine| member(machine)).collect()
 }
 
-/// A machine as decisions see it, also for printing a plan.
-pub fn member(machine: &Machine) -> Member {
+/// Those of some machines that are this pool's, as decisions see them: for printing a plan.
+pub fn members_of(pool: &NodePool, machines: &[Machine]) -> Vec<Member> {
+    machines.iter().filter(|machine| is_of(pool, machine)).map(member).collect()
+}
+
+/// A machine as decisions see it.
+fn member(machine: &Machine) -> Member {
     let status = machine.status.as_ref();
     let health = match status.and_then(|status| status.phase) {
         Some(MachinePhase::Failed) => Health::Failed,

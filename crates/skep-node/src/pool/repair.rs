@@ -49,10 +49,8 @@ impl NodePoolReconciler {
         pool: Arc<NodePool>,
         machines: &[Arc<Machine>],
     ) -> Result<Option<Arc<NodePool>>, Error> {
-        let remembers = pool
-            .status
-            .as_ref()
-            .is_some_and(|status| !status.repairs.is_empty() || status.stopped.is_some());
+        let remembers =
+            pool.status.as_ref().is_some_and(|status| !status.repairs.is_empty() || status.stopped.is_some());
         let well = |machine: &Arc<Machine>| {
             let status = machine.status.as_ref();
             status.is_some_and(|status| {
@@ -70,7 +68,9 @@ impl NodePoolReconciler {
         let found = api.get_opt(&key.name).await;
         let found = found.map_err(|error| skep_kubeops::Error::api::<NodePool>("read", &key, error))?;
         Ok(found
-            .filter(|found| found.metadata.uid == pool.metadata.uid && found.metadata.deletion_timestamp.is_none())
+            .filter(|found| {
+                found.metadata.uid == pool.metadata.uid && found.metadata.deletion_timestamp.is_none()
+            })
             .map(Arc::new))
     }
 
@@ -116,7 +116,10 @@ impl NodePoolReconciler {
         Ok(Judged { decision: Some(decision), orders, new, wake })
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that one decision is made of, asked for twice in a row")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that one decision is made of, asked for twice in a row"
+    )]
     fn decide(
         &self,
         pool: &NodePool,

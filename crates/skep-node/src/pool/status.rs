@@ -98,7 +98,9 @@ fn progress(
     machines: &[Arc<Machine>],
 ) -> (ConditionStatus, &'static str, String) {
     match outcome {
-        Outcome::Planned(planned) if let Some((reason, message)) = updates::words(planned, stopped, machines) => {
+        Outcome::Planned(planned)
+            if let Some((reason, message)) = updates::words(planned, stopped, machines) =>
+        {
             (ConditionStatus::False, reason, message)
         }
         Outcome::Failed(error) => (ConditionStatus::True, error.reason(), error.to_string()),

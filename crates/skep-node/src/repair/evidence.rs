@@ -141,9 +141,10 @@ mod tests {
             "spec": {"cluster": "demo", "zone": "a", "template": {"machineClass": "small"}},
             "status": {"phase": "NotReady", "unreadySince": "2026-01-01T00:00:00Z", "providerId": "x://y"}}))
         .unwrap();
-        let order: RepairOrder = serde_json::from_value(json!({"machine": "demo-workers-abcde", "action": "Reboot",
+        let order: RepairOrder =
+            serde_json::from_value(json!({"machine": "demo-workers-abcde", "action": "Reboot",
             "because": "NotReady", "at": "2026-01-01T00:05:00Z"}))
-        .unwrap();
+            .unwrap();
         let node: Node = serde_json::from_value(json!({"metadata": {"name": "n"}, "status": {"conditions": [
             {"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": "PLEG is\nnot healthy"}]}}))
         .unwrap();
@@ -155,7 +156,11 @@ mod tests {
         assert_eq!((&*owner.uid, owner.controller), ("p-uid", None));
         let data = object.data.unwrap();
         assert_eq!(data["conditions.txt"], "Ready=False KubeletNotReady: PLEG is not healthy\n");
-        assert!(data["summary.txt"].contains("not ready since: 2026-01-01T00:00:00Z\n"), "{}", data["summary.txt"]);
+        assert!(
+            data["summary.txt"].contains("not ready since: 2026-01-01T00:00:00Z\n"),
+            "{}",
+            data["summary.txt"]
+        );
         let kept = &data["console.log"];
         assert!(kept.len() <= CONSOLE && kept.starts_with("line ") && kept.ends_with("line 99999 ü\n"));
     }

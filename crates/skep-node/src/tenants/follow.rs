@@ -11,8 +11,8 @@ use skep_kubeops::{Cache, Key, Trigger};
 use tokio_util::sync::CancellationToken;
 
 use super::{MOST_OBJECTS, Node, Request};
-use crate::{Clock, Watched, approver};
 use crate::bootstrap::token;
+use crate::{Clock, Watched, approver};
 
 /// Watches one tenant until it is stopped or the tenant is too large.
 pub(super) struct Follower {

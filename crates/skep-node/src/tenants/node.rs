@@ -119,7 +119,8 @@ impl Node {
 
     /// Conditions that say that it will fail.
     pub fn failure_signs(&self) -> impl Iterator<Item = &Condition> {
-        let is_sign = |one: &&Condition| one.status == "True" && skep_plan::repair::is_failure_sign(&one.type_);
+        let is_sign =
+            |one: &&Condition| one.status == "True" && skep_plan::repair::is_failure_sign(&one.type_);
         self.status.conditions.iter().filter(is_sign)
     }
 

@@ -161,6 +161,8 @@ impl Provider for FakeProvider {
     }
 
     async fn console(&self, uid: &str) -> Result<String, Error> {
-        Ok(format!("the console of {uid}\n"))
+        let inner = self.inner.lock().unwrap();
+        let made = inner.machines.get(uid).ok_or_else(|| Error::NoMachine { uid: uid.to_owned() })?;
+        Ok(format!("the console of {}\n", made.order.name))
     }
 }

@@ -56,16 +56,15 @@ impl Installation for Sick {
     async fn converge(&mut self, client: Client) -> Result<()> {
         let reconcilers = self.world.reconcilers(client);
         let clean = self.world.fake.client();
-        // Four hours in steps of two minutes: long enough for a life that begins in the middle of any of it.
-        for _ in 0..120 {
+        // An hour in steps of less than two minutes: long enough for a life that begins in the middle of any of it.
+        for _ in 0..40 {
             let done = self.world.pass(&reconcilers).await;
             self.check();
             done?;
             kubelets::step(&self.world.fake, &clean, &self.world.provider).await;
-            self.world.wait(120);
+            self.world.wait(100);
             let gone = !self.world.names().contains(&self.dead);
-            let forgotten = self.world.fake.objects("nodepools.skep.dev").iter().all(|p| p["status"]["repairs"].is_null());
-            if gone && forgotten && self.world.phases().values().all(|phase| phase == "Ready") {
+            if gone && self.world.phases().values().all(|phase| phase == "Ready") {
                 break;
             }
         }
@@ -81,6 +80,13 @@ impl Installation for Sick {
             *object = serde_json::from_str(&object.to_string().replace(&self.dead, "dead")).unwrap();
         }
         self.world.normalise(object);
+        // When it was differs from life to life; that it was once is checked all the time.
+        for order in object["status"]["repairs"].as_array_mut().into_iter().flatten() {
+            order["at"] = Value::Null;
+        }
+        if let Some(text) = object["data"]["summary.txt"].as_str() {
+            object["data"]["summary.txt"] = text.lines().take(2).collect();
+        }
     }
 
     async fn leftovers(&mut self) -> Vec<String> {
@@ -92,7 +98,7 @@ impl Installation for Sick {
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_node_survives_every_fault_and_is_repaired_once() {
-    let report = Scenario::new(Sick::new).every(3).run().await.unwrap();
+    let report = Scenario::new(Sick::new).every(5).run().await.unwrap();
     assert!(report.creation.len() >= 30, "{report:?}");
     println!("{} calls to repair, {} runs with a fault", report.creation.len(), report.runs);
 }

@@ -33,7 +33,10 @@ async fn a_dead_node_is_rebooted_once_then_replaced_once() {
     world.says_ready(&name, "Unknown");
     world.beats(&reconcilers).await;
     let text = said(&world);
-    assert!(text.starts_with("True Watching: rebooted unless they recover: ") && text.contains(&name), "{text}");
+    assert!(
+        text.starts_with("True Watching: rebooted unless they recover: ") && text.contains(&name),
+        "{text}"
+    );
     world.wait(290);
     world.beats(&reconcilers).await;
     assert_eq!(world.provider.reboots(&name), 0);
@@ -55,8 +58,12 @@ async fn a_dead_node_is_rebooted_once_then_replaced_once() {
     assert!(!world.names().contains(&name));
     assert_eq!(world.phases().values().filter(|phase| *phase == "Ready").count(), 5, "{:?}", world.phases());
     assert_eq!((world.provider.reboots(&name), world.provider.made()), (1, 6));
-    let actions: Vec<_> =
-        world.pool()["status"]["repairs"].as_array().unwrap().iter().map(|order| order["action"].clone()).collect();
+    let actions: Vec<_> = world.pool()["status"]["repairs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|order| order["action"].clone())
+        .collect();
     assert_eq!(actions, ["Reboot", "Replace"]);
     assert!(said(&world).starts_with("True Idle"), "{}", said(&world));
 
@@ -150,7 +157,10 @@ async fn when_it_is_not_the_nodes_nothing_is_done() {
     world.wait(10_000);
     world.beats(&reconcilers).await;
     let text = said(&world);
-    assert!(text.starts_with("False TooManyUnhealthy: 3 nodes are unhealthy") && text.contains(&name), "{text}");
+    assert!(
+        text.starts_with("False TooManyUnhealthy: 3 nodes are unhealthy") && text.contains(&name),
+        "{text}"
+    );
     assert!(text.contains("SKEP-8064"), "{text}");
     // One comes back. The others get the time that any node gets, from now on.
     world.says_ready(&names[2], "True");
@@ -220,7 +230,10 @@ async fn the_policy_off_and_the_policy_reboot() {
     world.beats(&reconcilers).await;
     assert_eq!((world.provider.reboots(&name), world.names().contains(&name)), (1, true));
     let text = said(&world);
-    assert!(text.starts_with("True Helpless: ") && text.contains(&name) && text.contains("SKEP-8066"), "{text}");
+    assert!(
+        text.starts_with("True Helpless: ") && text.contains(&name) && text.contains("SKEP-8066"),
+        "{text}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -244,7 +257,11 @@ async fn a_node_with_signs_of_failing_is_evacuated_if_the_pool_wants_that() {
     world.beats(&reconcilers).await;
     assert!(machine(&world, &name)["metadata"]["deletionTimestamp"].is_string());
     assert!(world.pods().contains(&format!("app-{name}")));
-    assert_eq!(world.phases().values().filter(|phase| *phase == "Ready").count(), 5, "another one is made first");
+    assert_eq!(
+        world.phases().values().filter(|phase| *phase == "Ready").count(),
+        5,
+        "another one is made first"
+    );
     world.held.lock().unwrap().clear();
     world.beats(&reconcilers).await;
     assert!(!world.names().contains(&name) && world.names().len() == 5);

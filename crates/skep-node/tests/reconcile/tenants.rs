@@ -8,8 +8,8 @@ use kube::api::DeleteParams;
 use serde_json::json;
 use skep_api::Machine;
 use skep_kubeops::{Applier, Cache, Key, Observed, Reconciler as _, Trigger};
-use skep_node::{Tenants, Watched};
 use skep_node::tenants::Endpoint;
+use skep_node::{Tenants, Watched};
 
 use crate::world::{World, kubeconfig};
 

@@ -48,7 +48,10 @@ async fn a_surge_stops_and_goes_back() {
     world.beat(&reconcilers).await;
     let text = said(&world);
     assert!(text.starts_with("False UpdateStopped: the update to v1.35.4 was stopped: "), "{text}");
-    assert!(text.contains(&new) && text.contains("the node has not registered") && text.contains("SKEP-8067"), "{text}");
+    assert!(
+        text.contains(&new) && text.contains("the node has not registered") && text.contains("SKEP-8067"),
+        "{text}"
+    );
     assert_eq!(world.names().len(), 4, "it was written down before anything is done");
     world.beats(&reconcilers).await;
     assert_eq!((world.names(), world.phases().len()), (before.clone(), 3));
@@ -56,7 +59,10 @@ async fn a_surge_stops_and_goes_back() {
     assert!(text.starts_with("False UpdateStopped: ") && text.contains("as before, v1.36.3"), "{text}");
     assert!(World::condition(&world.pool(), Ready).starts_with("True NodesReady"));
     let pool = world.pool();
-    assert_ne!(pool["status"]["observedGeneration"], pool["metadata"]["generation"], "the spec is not fulfilled");
+    assert_ne!(
+        pool["status"]["observedGeneration"], pool["metadata"]["generation"],
+        "the spec is not fulfilled"
+    );
 
     // More machines are made as those that are healthy.
     world.change_pool(|spec| spec["replicas"] = json!(4));
@@ -71,7 +77,10 @@ async fn a_surge_stops_and_goes_back() {
     assert_eq!(versions(&world), vec![json!("v1.35.4"); 4]);
     let pool = world.pool();
     assert!(said(&world).starts_with("False Settled"), "{}", said(&world));
-    assert_eq!((&pool["status"]["stopped"], &pool["status"]["healthyTemplate"]["version"]), (&Value::Null, &json!("v1.35.4")));
+    assert_eq!(
+        (&pool["status"]["stopped"], &pool["status"]["healthyTemplate"]["version"]),
+        (&Value::Null, &json!("v1.35.4"))
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use skep_api::{KubeVersion, MachineClassSpec, MachineSpec, NodePoolSpec, NodeTemplate};
+use skep_api::{
+    Cluster, ControlPlane, KubeVersion, MachineClass, MachineClassSpec, MachineSpec, NodePoolSpec,
+    NodeTemplate, Release,
+};
 
 use super::refusal::{Refusal, Refused};
 use super::{Goal, Share, template};
@@ -40,6 +43,15 @@ pub enum ClusterState {
     Decided(Versions),
 }
 
+impl ClusterState {
+    /// The state of a cluster that is there. `control_plane` is its own, if it has one.
+    pub fn of(cluster: &Cluster, control_plane: Option<&ControlPlane>) -> Self {
+        let wanted = control_plane.and_then(|object| skew::read(&object.spec.version));
+        let serving = cluster.status.as_ref().and_then(|status| skew::read(status.version.as_deref()?));
+        wanted.map_or(Self::Undecided, |wanted| Self::Decided(Versions { serving, wanted }))
+    }
+}
+
 /// What is there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
@@ -49,6 +61,26 @@ pub struct Facts {
     pub classes: BTreeMap<String, MachineClassSpec>,
     /// Versions that may be installed.
     pub releases: Vec<KubeVersion>,
+}
+
+impl Facts {
+    /// What follows from the catalogue.
+    pub fn new<'a>(
+        cluster: ClusterState,
+        classes: impl IntoIterator<Item = &'a MachineClass>,
+        releases: impl IntoIterator<Item = &'a Release>,
+    ) -> Self {
+        let class =
+            |class: &MachineClass| (class.metadata.name.clone().unwrap_or_default(), class.spec.clone());
+        Self {
+            cluster,
+            classes: classes.into_iter().map(class).collect(),
+            releases: releases
+                .into_iter()
+                .filter_map(|one| skew::read(&one.spec.kubernetes_version))
+                .collect(),
+        }
+    }
 }
 
 /// Why there is no goal.

@@ -106,7 +106,8 @@ pub fn trial(
     let late: Vec<&Member> =
         tried.iter().copied().filter(|member| due(member).is_some_and(|due| due <= now)).collect();
     // One that never came is enough. One that came and went may just be broken: repair's, unless it is most of them.
-    let failed = late.iter().any(|member| member.untried) || !late.is_empty() && late.len() * 2 >= tried.len();
+    let failed =
+        late.iter().any(|member| member.untried) || !late.is_empty() && late.len() * 2 >= tried.len();
     if failed {
         let mut names: Vec<String> = late.iter().map(|member| member.name.clone()).collect();
         names.sort();

@@ -31,6 +31,8 @@ pub struct Decision {
 /// Judgements by what they are.
 #[derive(Default)]
 pub(super) struct Ward<'a> {
+    /// When they were made.
+    pub(super) at: Timestamp,
     pub(super) exempt: Vec<&'a Patient>,
     pub(super) under_way: Vec<(&'a Patient, RepairAction)>,
     pub(super) later: Vec<(&'a Patient, RepairAction, Timestamp)>,
@@ -40,7 +42,14 @@ pub(super) struct Ward<'a> {
 }
 
 impl<'a> Ward<'a> {
-    fn sort(rules: &Rules, seen: Timestamp, calm: &Calm, patients: &[&'a Patient], past: &[Past], now: Timestamp) -> Self {
+    fn sort(
+        rules: &Rules,
+        seen: Timestamp,
+        calm: &Calm,
+        patients: &[&'a Patient],
+        past: &[Past],
+        now: Timestamp,
+    ) -> Self {
         let mut orders: BTreeMap<&str, &Past> = BTreeMap::new();
         for order in past {
             let last = orders.entry(&order.machine).or_insert(order);
@@ -48,7 +57,7 @@ impl<'a> Ward<'a> {
                 *last = order;
             }
         }
-        let mut ward = Self::default();
+        let mut ward = Self { at: now, ..Self::default() };
         for patient in patients.iter().copied() {
             let seen = calm.since(&patient.zone).map_or(seen, |calm| calm.max(seen));
             match judge(rules, seen, patient, orders.get(&*patient.name).copied(), now) {

@@ -12,7 +12,14 @@ use super::{Calm, Patient, State};
 const NAMED: usize = 5;
 
 fn said(allowed: impl Into<ConditionStatus>, reason: &'static str, message: String) -> Decision {
-    Decision { orders: Vec::new(), allowed: allowed.into(), reason, message, wake: None, calm: Calm::default() }
+    Decision {
+        orders: Vec::new(),
+        allowed: allowed.into(),
+        reason,
+        message,
+        wake: None,
+        calm: Calm::default(),
+    }
 }
 
 /// The pool wants no repair.
@@ -87,10 +94,18 @@ fn clauses_of(ward: &Ward<'_>) -> Vec<String> {
         }
         let mut later: Vec<_> = ward.later.iter().filter(|(_, acts, _)| of(acts)).collect();
         later.sort_by_key(|(patient, _, due)| (*due, &patient.name));
-        let listed: Vec<String> =
-            later.iter().take(NAMED).map(|(patient, _, due)| format!("{} at {}", patient.name, time(*due))).collect();
+        let listed: Vec<String> = later
+            .iter()
+            .take(NAMED)
+            .map(|(patient, _, due)| format!("{} at {}", patient.name, time(*due)))
+            .collect();
         if !listed.is_empty() {
-            clauses.push(format!("{} unless they recover: {}{}", will(action), listed.join(", "), more(later.len())));
+            clauses.push(format!(
+                "{} unless they recover: {}{}",
+                will(action),
+                listed.join(", "),
+                more(later.len())
+            ));
         }
     }
     if let Some(names) = names(ward.helpless.iter().copied()) {
@@ -101,7 +116,11 @@ fn clauses_of(ward: &Ward<'_>) -> Vec<String> {
     let signs: Vec<String> =
         ward.signs.iter().take(NAMED).map(|(patient, what)| format!("{} ({what})", patient.name)).collect();
     if !signs.is_empty() {
-        clauses.push(format!("signs of failing, only reported: {}{}", signs.join(", "), more(ward.signs.len())));
+        clauses.push(format!(
+            "signs of failing, only reported: {}{}",
+            signs.join(", "),
+            more(ward.signs.len())
+        ));
     }
     if let Some(names) = names(ward.exempt.iter().copied()) {
         clauses.push(format!("exempt, left to a person: {names}"));
@@ -126,14 +145,12 @@ fn will(action: RepairAction) -> &'static str {
 }
 
 fn soonest(ward: &Ward<'_>) -> Option<Timestamp> {
-    ward.later.iter().map(|(_, _, due)| *due).min()
+    // What could be done and waits for others is called for by them.
+    ward.later.iter().map(|(_, _, due)| *due).filter(|due| *due > ward.at).min()
 }
 
 fn unready<'a>(patients: &'a [&Patient]) -> impl Iterator<Item = &'a Patient> {
-    patients
-        .iter()
-        .copied()
-        .filter(|patient| matches!(patient.state, State::NotReady(_) | State::Joining(_)))
+    patients.iter().copied().filter(|patient| matches!(patient.state, State::NotReady(_) | State::Joining(_)))
 }
 
 /// Some names; none when there are none.

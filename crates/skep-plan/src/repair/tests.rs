@@ -97,8 +97,11 @@ fn a_reboot_that_nobody_can_carry_out_ends_in_another_machine() {
 
 #[test]
 fn the_policy_is_the_limit() {
-    let rebooted =
-        Patient { reboots: 1, last: Some((at(300), at(310))), ..patient("dead", "a", State::NotReady(at(0))) };
+    let rebooted = Patient {
+        reboots: 1,
+        last: Some((at(300), at(310))),
+        ..patient("dead", "a", State::NotReady(at(0)))
+    };
     let pool = beside(9, vec![rebooted]);
     let careful = Rules { policy: RepairPolicy::Reboot, ..rules() };
     let said = decide(&careful, &seen(), &pool, &[], at(9_999));
@@ -106,11 +109,10 @@ fn the_policy_is_the_limit() {
     assert!(said.message.contains("dead") && said.message.contains("SKEP-8066"), "{}", said.message);
     let off = Rules { policy: RepairPolicy::Off, ..rules() };
     let said = decide(&off, &seen(), &pool, &[], at(9_999));
-    assert_eq!((acts(&said), said.allowed, &*said.message), (
-        vec![],
-        ConditionStatus::False,
-        "repair.policy is Off; not ready: dead"
-    ));
+    assert_eq!(
+        (acts(&said), said.allowed, &*said.message),
+        (vec![], ConditionStatus::False, "repair.policy is Off; not ready: dead")
+    );
 }
 
 #[test]
@@ -158,8 +160,15 @@ fn too_many_at_once_stop_everything() {
     let four = decide(&rules(), &seen(), &beside(6, (0..4).map(dead).collect()), &[], at(300));
     assert_eq!(four.orders.len(), 4);
     let five = decide(&rules(), &seen(), &beside(5, (0..5).map(dead).collect()), &[], at(300));
-    assert_eq!((acts(&five), five.reason, five.allowed), (vec![], "TooManyUnhealthy", ConditionStatus::False));
-    assert!(five.message.contains("5 nodes are unhealthy and repair.maxUnhealthy allows 4"), "{}", five.message);
+    assert_eq!(
+        (acts(&five), five.reason, five.allowed),
+        (vec![], "TooManyUnhealthy", ConditionStatus::False)
+    );
+    assert!(
+        five.message.contains("5 nodes are unhealthy and repair.maxUnhealthy allows 4"),
+        "{}",
+        five.message
+    );
     assert!(five.message.contains("SKEP-8064") && five.message.contains("dead-0"), "{}", five.message);
     // Of two one may be, of one too.
     assert_eq!(decide(&rules(), &seen(), &beside(1, vec![dead(0)]), &[], at(300)).orders.len(), 1);
@@ -171,8 +180,11 @@ fn too_many_at_once_stop_everything() {
 fn a_dark_zone_is_left_alone_and_the_others_are_not() {
     let in_a = (0..3).map(|at_| patient(&format!("a-{at_}"), "a", State::NotReady(at(0))));
     let in_b = patient("b-0", "b", State::NotReady(at(0)));
-    let pool: Vec<Patient> =
-        (0..20).map(|at_| patient(&format!("c-{at_}"), "c", State::Ready)).chain(in_a).chain([in_b]).collect();
+    let pool: Vec<Patient> = (0..20)
+        .map(|at_| patient(&format!("c-{at_}"), "c", State::Ready))
+        .chain(in_a)
+        .chain([in_b])
+        .collect();
     let said = decide(&rules(), &seen(), &pool, &[], at(300));
     assert_eq!((acts(&said), said.reason), (vec![("b-0", RepairAction::Reboot)], "ZoneUnhealthy"));
     assert!(said.message.starts_with("most nodes of zone a are unhealthy"), "{}", said.message);
@@ -181,18 +193,25 @@ fn a_dark_zone_is_left_alone_and_the_others_are_not() {
 #[test]
 fn an_hour_has_so_many_repairs_and_no_more() {
     let rules = Rules { per_hour: 3, ..rules() };
-    let dead = |at_: i64| patient(&format!("dead-{at_}"), ["a", "b", "c"][at_ as usize % 3], State::NotReady(at(at_)));
+    let dead = |at_: i64| {
+        patient(&format!("dead-{at_}"), ["a", "b", "c"][at_ as usize % 3], State::NotReady(at(at_)))
+    };
     let pool = beside(20, (0..4).map(dead).collect());
     let first = decide(&rules, &seen(), &pool, &[], at(400));
     // The longest first.
     let reboot = |name| (name, RepairAction::Reboot);
     assert_eq!(acts(&first), [reboot("dead-0"), reboot("dead-1"), reboot("dead-2")]);
     assert_eq!((first.reason, first.wake), ("HourlyLimit", Some(at(4000))));
-    let past: Vec<Past> =
-        (0..3).map(|at_| Past { machine: format!("old-{at_}"), action: RepairAction::Reboot, at: at(at_ * 10) }).collect();
+    let past: Vec<Past> = (0..3)
+        .map(|at_| Past { machine: format!("old-{at_}"), action: RepairAction::Reboot, at: at(at_ * 10) })
+        .collect();
     let full = decide(&rules, &seen(), &pool, &past, at(3599));
     assert_eq!((acts(&full), full.wake), (vec![], Some(at(3600))));
-    assert!(full.message.contains("SKEP-8065") && full.message.contains("held back: dead-0"), "{}", full.message);
+    assert!(
+        full.message.contains("SKEP-8065") && full.message.contains("held back: dead-0"),
+        "{}",
+        full.message
+    );
     assert_eq!(acts(&decide(&rules, &seen(), &pool, &past, at(3600))).len(), 1);
 }
 
@@ -216,7 +235,10 @@ fn signs_of_failing_are_said_and_acted_on_if_the_pool_wants_that() {
     leaving[9].state = State::Leaving;
     assert_eq!(acts(&decide(&evacuate, &seen(), &leaving, &past, at(9_999))), []);
     leaving.remove(9);
-    assert_eq!(acts(&decide(&evacuate, &seen(), &leaving, &past, at(9_999))), [("two", RepairAction::Evacuate)]);
+    assert_eq!(
+        acts(&decide(&evacuate, &seen(), &leaving, &past, at(9_999))),
+        [("two", RepairAction::Evacuate)]
+    );
     // While somebody does not work at all, those that work stay.
     let mut worse = pool;
     worse.push(patient("dead", "b", State::NotReady(at(0))));
@@ -226,7 +248,8 @@ fn signs_of_failing_are_said_and_acted_on_if_the_pool_wants_that() {
 #[test]
 fn a_node_that_comes_and_goes_is_a_sign() {
     let stops = |count: i64| (0..count).map(|one| at(one * 60)).collect::<Vec<_>>();
-    let flapping = |count| beside(9, vec![Patient { stops: stops(count), ..patient("flaps", "a", State::Ready) }]);
+    let flapping =
+        |count| beside(9, vec![Patient { stops: stops(count), ..patient("flaps", "a", State::Ready) }]);
     let evacuate = Rules { signs: OnFailureSigns::Evacuate, ..rules() };
     let decide = |count, now| decide(&evacuate, &seen(), &flapping(count), &[], at(now));
     assert_eq!(acts(&decide(4, 600)), []);
@@ -280,7 +303,8 @@ prop_compose! {
 }
 
 fn past() -> impl Strategy<Value = Vec<Past>> {
-    let action = prop_oneof![Just(RepairAction::Reboot), Just(RepairAction::Replace), Just(RepairAction::Evacuate)];
+    let action =
+        prop_oneof![Just(RepairAction::Reboot), Just(RepairAction::Replace), Just(RepairAction::Evacuate)];
     let one = (0usize..35, action, -5000i64..2000);
     prop::collection::vec(one, 0..15).prop_map(|all| {
         all.into_iter()

@@ -243,7 +243,7 @@ pub struct Use {
 /// `skep plan`
 #[derive(Clone, Debug, Args)]
 pub struct Plan {
-    /// File with Cluster objects; - for stdin
+    /// File with Cluster and NodePool objects; - for stdin
     #[arg(long, short)]
     pub file: PathBuf,
     /// Project of objects that name none

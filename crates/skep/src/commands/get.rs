@@ -125,7 +125,7 @@ impl Listed for Cluster {
 
 impl Listed for NodePool {
     const COLUMNS: &'static [&'static str] =
-        &["CLUSTER", "DESIRED", "READY", "UPDATED", "VERSION", "|", "CLASS", "MESSAGE"];
+        &["CLUSTER", "DESIRED", "READY", "UPDATED", "VERSION", "|", "VERSIONS", "CLASS", "MESSAGE"];
     const NAMESPACED: bool = true;
 
     fn cells(&self) -> Vec<String> {
@@ -136,6 +136,7 @@ impl Listed for NodePool {
             status.ready_replicas.to_string(),
             status.updated_replicas.to_string(),
             some(status.version),
+            some(status.version_summary),
             self.spec.template.machine_class.clone(),
             ready(Some(&status.conditions)).1,
         ]

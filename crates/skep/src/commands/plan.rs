@@ -5,10 +5,11 @@
 use std::{fs, io::Read, path::Path};
 
 use kube::{
-    Api, Client, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{Patch, PatchParams},
+    core::NamespaceResourceScope,
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use skep_api::Cluster;
 use skep_plan::Plan;
@@ -28,13 +29,36 @@ use crate::{
 /// As kubectl calls itself in server-side apply, so that the dry run meets the conflicts the apply would meet.
 const MANAGER: &str = "kubectl";
 
+mod pool;
+
 #[derive(Serialize)]
 struct Planned {
+    kind: &'static str,
     name: String,
     project: String,
     exists: bool,
     #[serde(flatten)]
-    plan: Plan,
+    plan: Steps,
+}
+
+/// What happens to an object.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Steps {
+    Cluster(Box<Plan>),
+    Pool(Box<pool::Steps>),
+}
+
+/// An object of a file, merged and checked by the hub.
+struct Wanted<K> {
+    /// As it will be.
+    object: K,
+    /// As it is.
+    existing: Option<K>,
+    name: String,
+    project: String,
+    /// What messages call it.
+    what: String,
 }
 
 pub async fn run(global: &Global, args: &cluster::Plan) -> Result<()> {
@@ -43,52 +67,86 @@ pub async fn run(global: &Global, args: &cluster::Plan) -> Result<()> {
     let outlook = Outlook::read(&client).await?;
     let mut all = Vec::new();
     for document in documents {
-        all.push(plan(&client, &outlook, document, &args.project).await?);
+        all.push(match kind(&document) {
+            pool::KIND => pool::plan(&client, document, &args.project).await?,
+            _ => plan(&client, &outlook, document, &args.project).await?,
+        });
     }
+    let full_name = |one: &Planned| format!("{}.{}/{}\n", one.kind.to_lowercase(), skep_api::GROUP, one.name);
     output::print(&match args.output {
         Format::Json => format::json(&all)?,
         Format::Yaml => format::yaml(&all)?,
-        Format::Name => all.iter().map(|one| format!("cluster.{}/{}\n", skep_api::GROUP, one.name)).collect(),
+        Format::Name => all.iter().map(full_name).collect(),
         Format::Table | Format::Wide => all.iter().map(render).collect::<Vec<_>>().join("\n"),
     })
 }
 
 fn render(one: &Planned) -> String {
     let state = if one.exists { "" } else { " (new)" };
-    format!("cluster {}/{}{state}\n{}", one.project, one.name, one.plan)
+    let steps = match &one.plan {
+        Steps::Cluster(plan) => plan.to_string(),
+        Steps::Pool(steps) => steps.to_string(),
+    };
+    format!("{} {}/{}{state}\n{steps}", one.kind.to_lowercase(), one.project, one.name)
+}
+
+fn kind(document: &Value) -> &str {
+    document.get("kind").and_then(Value::as_str).unwrap_or("nothing")
 }
 
 async fn plan(client: &Client, outlook: &Outlook, document: Value, project: &str) -> Result<Planned> {
+    let wanted = wanted::<Cluster>(client, document, project).await?;
+    let running = outlook.control_plane(&wanted.object).await?;
+    let foreseen = outlook
+        .foresee(&wanted.object, running.as_ref())
+        .map_err(|refused| refusal(refused.first().code(), &wanted.what, &refused))?;
+    Ok(wanted.planned("Cluster", Steps::Cluster(Box::new(foreseen.plan))))
+}
+
+fn refusal(code: skep_api::Code, what: &str, refused: &impl std::fmt::Display) -> Error {
+    Error::new(code, Exit::Refused, format!("{what}: {refused}")).help("change the file")
+}
+
+impl<K> Wanted<K> {
+    fn planned(self, kind: &'static str, plan: Steps) -> Planned {
+        Planned { kind, name: self.name, project: self.project, exists: self.existing.is_some(), plan }
+    }
+}
+
+/// What an object will be when it is applied: the hub says it, without doing it.
+async fn wanted<K>(client: &Client, document: Value, project: &str) -> Result<Wanted<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let kind = K::kind(&());
     let metadata = document.get("metadata");
     let field = |name: &str| metadata.and_then(|m| m.get(name)).and_then(Value::as_str).map(str::to_owned);
     let project = field("namespace").unwrap_or_else(|| project.to_owned());
     let name = field("name")
-        .ok_or_else(|| Error::new(code::INVALID, Exit::Refused, "a Cluster without metadata.name"))?;
-    let what = format!("cluster {project}/{name}");
-    let api: Api<Cluster> = Api::namespaced(client.clone(), &project);
+        .ok_or_else(|| Error::new(code::INVALID, Exit::Refused, format!("a {kind} without metadata.name")))?;
+    let what = format!("{} {project}/{name}", kind.to_lowercase());
+    let api: Api<K> = Api::namespaced(client.clone(), &project);
     let existing = api.get_opt(&name).await.map_err(|error| error::api(&what, &error))?;
     let params = PatchParams::apply(MANAGER).force().dry_run();
-    let mut wanted = match api.patch(&name, &params, &Patch::Apply(&document)).await {
+    let mut object = match api.patch(&name, &params, &Patch::Apply(&document)).await {
         // A project that does not exist yet cannot check anything; the schema is the same everywhere.
         Err(kube::Error::Api(status)) if status.is_not_found() => parse(&document, &what)?,
         other => other.map_err(|error| error::api(&what, &error))?,
     };
     // A dry run of a creation gives an identity that will never be.
-    wanted.metadata.uid = existing.as_ref().and_then(ResourceExt::uid);
-    let running = outlook.control_plane(&wanted).await?;
-    let foreseen = outlook.foresee(&wanted, running.as_ref()).map_err(|refused| {
-        Error::new(refused.first().code(), Exit::Refused, format!("{what}: {refused}"))
-            .help("change the file")
-    })?;
-    Ok(Planned { name, project, exists: existing.is_some(), plan: foreseen.plan })
+    object.meta_mut().uid = existing.as_ref().and_then(ResourceExt::uid);
+    Ok(Wanted { object, existing, name, project, what })
 }
 
-fn parse(document: &Value, what: &str) -> Result<Cluster> {
+fn parse<K: DeserializeOwned>(document: &Value, what: &str) -> Result<K> {
     serde_json::from_value(document.clone())
         .map_err(|error| Error::new(code::INVALID, Exit::Refused, format!("{what}: {error}")))
 }
 
-/// The Cluster objects of a file; other kinds are refused, as their effect is not known here.
+/// The objects of a file that have a plan; other kinds are refused, as their effect is not known here.
 fn documents(file: &Path) -> Result<Vec<Value>> {
     let text = if file == Path::new("-") {
         let mut text = String::new();
@@ -98,23 +156,23 @@ fn documents(file: &Path) -> Result<Vec<Value>> {
         fs::read_to_string(file).map_err(|error| Error::file(file, error))?
     };
     let all: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|error| Error::file(file, error))?;
-    let mut clusters = Vec::new();
+    let mut planned = Vec::new();
     for document in all.into_iter().filter(|document| !document.is_null()) {
-        let kind = document.get("kind").and_then(Value::as_str).unwrap_or("nothing");
-        if kind != "Cluster" {
+        let kind = kind(&document);
+        if !["Cluster", pool::KIND].contains(&kind) {
             return Err(Error::new(
                 code::INVALID,
                 Exit::Usage,
                 format!("{}: {kind} cannot be planned", file.display()),
             )
-            .help("only objects of kind Cluster have a plan"));
+            .help("objects of kind Cluster and NodePool have a plan"));
         }
-        clusters.push(document);
+        planned.push(document);
     }
-    if clusters.is_empty() {
-        return Err(Error::file(file, "no Cluster in it"));
+    if planned.is_empty() {
+        return Err(Error::file(file, "no Cluster or NodePool in it"));
     }
-    Ok(clusters)
+    Ok(planned)
 }
 
 #[cfg(test)]
@@ -129,9 +187,10 @@ mod tests {
     }
 
     #[test]
-    fn only_clusters_have_a_plan() {
+    fn clusters_and_pools_have_a_plan_and_nothing_else() {
         let cluster = "apiVersion: skep.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: a\n";
-        assert_eq!(read(&format!("---\n{cluster}---\n{cluster}")).unwrap().len(), 2);
+        let pool = cluster.replace("Cluster", "NodePool");
+        assert_eq!(read(&format!("---\n{cluster}---\n{pool}")).unwrap().len(), 2);
         for bad in ["", "kind: Secret\n", "- a\n", &format!("{cluster}---\nkind: Pod\n"), "a: [\n"] {
             assert!(read(bad).is_err(), "{bad:?}");
         }

@@ -131,6 +131,12 @@ fn standing<K: Awaited>(object: &K) -> Standing {
     {
         return Standing::Refused(accepted.message.clone());
     }
+    let stopped = condition::get(conditions, ConditionType::Progressing).filter(|progressing| {
+        progressing.reason == condition::UPDATE_STOPPED && progressing.observed_generation == generation
+    });
+    if let Some(stopped) = stopped {
+        return Standing::Refused(stopped.message.clone());
+    }
     let progressing = condition::is_true(conditions, ConditionType::Progressing);
     if current && condition::is_true(conditions, ConditionType::Ready) && !progressing {
         return Standing::Ready;
@@ -329,6 +335,11 @@ mod tests {
         let refused = [(Accepted, false, "no such version")];
         assert_eq!(standing(&cluster(2, &refused)), Standing::Refused("no such version".into()));
         assert!(matches!(standing(&cluster(1, &refused)), Standing::Waiting(_)));
+        let mut stopped = cluster(2, &[(Ready, true, "serves"), (Progressing, false, "it was stopped")]);
+        stopped.status.as_mut().unwrap().conditions[1].reason = condition::UPDATE_STOPPED.into();
+        assert_eq!(standing(&stopped), Standing::Refused("it was stopped".into()));
+        stopped.metadata.generation = Some(3);
+        assert!(matches!(standing(&stopped), Standing::Waiting(_)), "somebody has changed the spec");
         assert!(matches!(standing(&Cluster::new("web", ClusterSpec::default())), Standing::Waiting(_)));
     }
 }

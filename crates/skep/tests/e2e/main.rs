@@ -33,6 +33,7 @@ const SHARED: &[(&str, Scenario)] = &[
     ("clusters::create_and_use", clusters::create_and_use),
     ("clusters::what_cannot_be_is_refused_with_what_can", clusters::what_cannot_be_is_refused_with_what_can),
     ("nodes::real_nodes", nodes::real_nodes),
+    ("nodes::repair_and_upgrade", nodes::repair_and_upgrade),
     ("parts::a_gateway_of_its_own", parts::a_gateway_of_its_own),
     ("parts::a_fourth_node", parts::a_fourth_node),
     ("clusters::a_resize_loses_no_request", clusters::a_resize_loses_no_request),

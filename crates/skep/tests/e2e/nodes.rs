@@ -131,3 +131,88 @@ pub fn real_nodes(shared: &Installation) {
     eventually("nothing of them is on this host", || (on_host() == before).then_some(()));
     assert_eq!(shared.tenant("demo", "get nodes -o name"), "");
 }
+
+/// A node that nobody on it can help any more is started anew, once. Then its pool goes from one minor to the next, new
+/// machines first.
+pub fn repair_and_upgrade(shared: &Installation) {
+    if let Some(missing) = missing() {
+        println!("LEFT OUT: repair and upgrade of real nodes: {missing}");
+        return;
+    }
+    let before = on_host();
+    shared.skep("create nodepool sick -c demo --class local-small --replicas 2 --version v1.35.4 --timeout 30m");
+    shared.skep("kubectl patch nodepool sick --type=merge -p={\"spec\":{\"repair\":{\"notReadySeconds\":30}}}");
+    let pool = |shared: &Installation| shared.json("get nodepools sick -o json");
+    let allowed = |shared: &Installation| {
+        let pool = pool(shared);
+        let conditions = pool["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        let said = conditions.iter().find(|one| one["type"] == "RepairAllowed").cloned().unwrap_or_default();
+        format!("{} {}", said["reason"].as_str().unwrap_or_default(), said["message"].as_str().unwrap_or_default())
+    };
+    eventually("repair has looked at the pool", || allowed(shared).starts_with("Idle").then_some(()));
+    let machines = shared.json("get machines -o json");
+    let machine = machines["items"][0].clone();
+    let name = machine["metadata"]["name"].as_str().unwrap().to_owned();
+    let uid = machine["metadata"]["uid"].as_str().unwrap().to_owned();
+    let first = first_process(shared, &uid).unwrap();
+    let kubelet = || {
+        let here = namespaces(first);
+        let is_it = |pid: &i32| *pid != first && program(*pid) == "kubelet" && namespaces(*pid) == here;
+        processes().into_iter().find(is_it)
+    };
+
+    // The agent sees to a kubelet that ends. Nothing comes of it outside.
+    let killed = kubelet().expect("the machine has a kubelet");
+    kill(Pid::from_raw(killed), Signal::SIGKILL).unwrap();
+    eventually("another kubelet", || kubelet().filter(|pid| *pid != killed));
+    assert_eq!(pool(shared)["status"]["repairs"], serde_json::Value::Null);
+
+    // Then the agent hangs, and the kubelet ends.
+    kill(Pid::from_raw(first), Signal::SIGSTOP).unwrap();
+    kill(Pid::from_raw(kubelet().unwrap()), Signal::SIGKILL).unwrap();
+    eventually("the node is not ready", || allowed(shared).contains(&name).then_some(()));
+    println!("{}", allowed(shared));
+    eventually("another first process", || first_process(shared, &uid).filter(|pid| *pid != first));
+    eventually("the node is ready again", || allowed(shared).starts_with("Idle").then_some(()));
+    let orders = pool(shared)["status"]["repairs"].clone();
+    assert_eq!(orders.as_array().map(Vec::len), Some(1), "{orders}");
+    assert_eq!((&orders[0]["machine"], &orders[0]["action"]), (&name.as_str().into(), &"Reboot".into()));
+    let console = shared.kubectl(&format!("get configmap {name}-reboot -o jsonpath={{.data.console\\.log}}"));
+    assert!(console.contains("kubelet"), "{console}");
+
+    // The next minor: first what it would do, then it.
+    let file = shared.file("sick.yaml");
+    let wanted = "{apiVersion: skep.dev/v1alpha1, kind: NodePool, metadata: {name: sick, namespace: default}, \
+         spec: {cluster: demo, template: {machineClass: local-small, version: v1.36.3}}}\n";
+    fs::write(&file, wanted).unwrap();
+    let plan = shared.skep(&format!("plan -f {}", file.display()));
+    assert!(plan.contains("version v1.35.4 → v1.36.3") && plan.contains(&name), "{plan}");
+    println!("{plan}");
+    shared.kubectl(&format!("apply --server-side --force-conflicts -f {}", file.display()));
+    shared.skep("wait nodepool sick --for=ready --timeout 10m");
+    let status = pool(shared)["status"].clone();
+    assert_eq!(status["versionSummary"], "v1.36.3 (2)", "{status:#}");
+    assert_eq!(status["healthyTemplate"]["version"], "v1.36.3", "{status:#}");
+    let machines = shared.json("get machines -o json");
+    assert!(machines["items"].as_array().unwrap().iter().all(|one| one["metadata"]["name"] != name.as_str()));
+    shared.skep("delete nodepool sick");
+    eventually("nothing of them is on this host", || (on_host() == before).then_some(()));
+    assert_eq!(shared.kubectl("get configmaps -l skep.dev/evidence -o name"), "", "it goes with the pool");
+}
+
+/// Numbers of all processes of this host.
+fn processes() -> Vec<i32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect()
+}
+
+/// What a process runs.
+fn program(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// Which network a process is in.
+fn namespaces(pid: i32) -> String {
+    let link = fs::read_link(format!("/proc/{pid}/ns/net"));
+    link.map(|link| link.display().to_string()).unwrap_or_default()
+}

@@ -46,15 +46,15 @@ pub(super) fn words(
     let stopped = stopped?;
     let again = "correct the template, or raise update.attempt to try it again (SKEP-8067)";
     let (reason, rest) = match (&planned.course, &planned.trial) {
-        (Course::Ahead(_), Trial::Failed(_)) => ("UpdateStopped", again.to_owned()),
+        (Course::Ahead(_), Trial::Failed(_)) => (condition::UPDATE_STOPPED, again.to_owned()),
         (Course::Ahead(_), _) => return None,
         (Course::Held(_, why), _) => {
-            ("UpdateStopped", format!("there is no way back ({why}), so all stay as they are; {again}"))
+            (condition::UPDATE_STOPPED, format!("there is no way back ({why}), so all stay as they are; {again}"))
         }
         (Course::Back(goal), _) => {
             let back = what(&goal.template, &stopped.template);
             if planned.plan.is_settled() {
-                ("UpdateStopped", format!("those that were not healthy are as before, {back}; {again}"))
+                (condition::UPDATE_STOPPED, format!("those that were not healthy are as before, {back}; {again}"))
             } else {
                 let steps = super::steps(&planned.plan);
                 ("RollingBack", format!("those that are not healthy go back to {back}: {steps}; {again}"))
@@ -67,7 +67,10 @@ pub(super) fn words(
     };
     let why = why(&stopped.machines, machines);
     let names = build::some(&stopped.machines);
-    Some((reason, format!("the update to {tried} was stopped: {names} did not become healthy in time{why}; {rest}")))
+    Some((
+        reason,
+        format!("the update to {tried} was stopped: {names} did not become healthy in time{why}; {rest}"),
+    ))
 }
 
 /// A template by what tells it from another one.

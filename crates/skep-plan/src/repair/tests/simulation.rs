@@ -35,7 +35,14 @@ struct World {
 
 impl World {
     fn new(zones: &[(&str, usize)], rules: Rules) -> Self {
-        let mut world = Self { rules, nodes: Vec::new(), journal: Vec::new(), calm: Calm::default(), made: 0, log: Vec::new() };
+        let mut world = Self {
+            rules,
+            nodes: Vec::new(),
+            journal: Vec::new(),
+            calm: Calm::default(),
+            made: 0,
+            log: Vec::new(),
+        };
         for (zone, count) in zones {
             (0..*count).for_each(|_| world.make(zone, None));
         }
@@ -86,7 +93,8 @@ impl World {
         }
         let hour = i64::try_from(HOUR.as_secs()).unwrap();
         self.journal.retain(|order| order.at > at(now - hour));
-        let decision = super::super::decide(&self.rules, &seen(), &self.calm, &self.patients(), &self.journal, at(now));
+        let decision =
+            super::super::decide(&self.rules, &seen(), &self.calm, &self.patients(), &self.journal, at(now));
         self.calm = decision.calm;
         for order in decision.orders {
             self.log.push((now, order.machine.clone(), order.action));
@@ -112,7 +120,8 @@ impl World {
     }
 
     fn most_in_an_hour(&self) -> usize {
-        let within = |begin: i64| self.log.iter().filter(|(at, ..)| (begin..begin + 3600).contains(at)).count();
+        let within =
+            |begin: i64| self.log.iter().filter(|(at, ..)| (begin..begin + 3600).contains(at)).count();
         self.log.iter().map(|(at, ..)| within(*at)).max().unwrap_or(0)
     }
 }
