@@ -95,12 +95,14 @@ impl NodePoolReconciler {
         let ill = |machine: &Arc<Machine>| {
             matches!(repair::patient(machine, None).state, State::NotReady(_) | State::Joining(_))
         };
-        let blind = matches!(sight, Sight::Blind(_));
         let ill = machines.iter().any(ill);
-        if blind && !ill && serves(cluster) {
-            // A process that has just begun: nothing is new, and nothing is said anew of all pools at once.
-            return Ok(Judged { decision: None, orders, new: 0, wake: None });
-        }
+        let sight = match sight {
+            // A process that has just begun: it need not say of all pools at once that it has not looked at them. Nothing
+            // can follow from what begins now.
+            Sight::Blind(_) if !ill && serves(cluster) => Sight::Since(now),
+            sight => sight,
+        };
+        let blind = matches!(sight, Sight::Blind(_));
         let mut decision = self.decide(pool, outcome, &rules, &sight, machines, &orders, now);
         if !decision.orders.is_empty() {
             *machines = self.list(pool).await?;

@@ -304,3 +304,22 @@ async fn a_machine_that_never_joins_is_rebooted_and_replaced_too() {
     assert!(!world.names().contains(&mute) && world.names().len() == 3, "{:?}", world.phases());
     assert!(world.phases().values().all(|phase| phase == "Ready"), "{:?}", world.phases());
 }
+
+#[tokio::test(start_paused = true)]
+async fn of_evidence_the_oldest_goes() {
+    let (world, reconcilers, name) = watched().await;
+    for number in 10..40 {
+        world.fake.plant(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "default",
+            "name": format!("old-{number}"), "creationTimestamp": format!("2020-01-01T00:00:{number}Z"), "labels": {
+            "skep.dev/cluster": "demo", "skep.dev/pool": "workers", "skep.dev/evidence": "old"}}}));
+    }
+    world.says_ready(&name, "Unknown");
+    world.beats(&reconcilers).await;
+    world.wait(300);
+    world.beats(&reconcilers).await;
+    let kept: Vec<String> =
+        evidence(&world).iter().map(|one| one["metadata"]["name"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(kept.len(), 20, "{kept:?}");
+    assert!(kept.contains(&format!("{name}-reboot")) && !kept.contains(&"old-20".to_owned()), "{kept:?}");
+    assert!(kept.contains(&"old-21".to_owned()), "{kept:?}");
+}

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use skep_api::condition::ConditionType::Accepted;
 use tokio_util::sync::CancellationToken;
@@ -130,4 +131,33 @@ async fn a_process_that_starts_anew_finds_everything_as_it_is() {
     assert_eq!(world.names(), before);
     assert_eq!(world.provider.made(), 3);
     assert!(all(&world, 3, "Ready"));
+}
+
+/// After it has died nothing happens to the node any more: only time passes.
+#[tokio::test(start_paused = true)]
+async fn a_dead_node_is_repaired_when_its_time_is_over() {
+    let world = World::with_pool(3).await;
+    let (began, real) = (tokio::time::Instant::now(), Timestamp::now());
+    let clock: skep_node::Clock =
+        Arc::new(move || real + SignedDuration::try_from(began.elapsed()).unwrap_or_default());
+    let stop = CancellationToken::new();
+    let _stop = stop.clone().drop_guard();
+    let config = skep_node::Config { clock, ..world.config(world.fake.client()) };
+    tokio::spawn(skep_node::run(config, stop));
+    until(&world, "nodes", SOON, |world| all(world, 3, "Ready")).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    let name = world.names()[0].clone();
+    world.says_ready(&name, "Unknown");
+    // A node may be not ready for 300 s.
+    tokio::time::sleep(Duration::from_secs(295)).await;
+    assert_eq!(world.provider.reboots(&name), 0);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(world.provider.reboots(&name), 1);
+    tokio::time::sleep(Duration::from_secs(285)).await;
+    assert!(world.names().contains(&name));
+    until(&world, "another machine", Duration::from_secs(40), |world| {
+        !world.names().contains(&name) && all(world, 3, "Ready")
+    })
+    .await;
+    assert_eq!(world.provider.reboots(&name), 1);
 }

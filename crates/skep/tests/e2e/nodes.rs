@@ -139,15 +139,21 @@ pub fn repair_and_upgrade(shared: &Installation) {
         println!("LEFT OUT: repair and upgrade of real nodes: {missing}");
         return;
     }
-    let before = on_host();
-    shared.skep("create nodepool sick -c demo --class local-small --replicas 2 --version v1.35.4 --timeout 30m");
-    shared.skep("kubectl patch nodepool sick --type=merge -p={\"spec\":{\"repair\":{\"notReadySeconds\":30}}}");
+    shared.skep(
+        "create nodepool sick -c demo --class local-small --replicas 2 --version v1.35.4 --timeout 30m",
+    );
+    shared
+        .skep("kubectl patch nodepool sick --type=merge -p={\"spec\":{\"repair\":{\"notReadySeconds\":30}}}");
     let pool = |shared: &Installation| shared.json("get nodepools sick -o json");
     let allowed = |shared: &Installation| {
         let pool = pool(shared);
         let conditions = pool["status"]["conditions"].as_array().cloned().unwrap_or_default();
         let said = conditions.iter().find(|one| one["type"] == "RepairAllowed").cloned().unwrap_or_default();
-        format!("{} {}", said["reason"].as_str().unwrap_or_default(), said["message"].as_str().unwrap_or_default())
+        format!(
+            "{} {}",
+            said["reason"].as_str().unwrap_or_default(),
+            said["message"].as_str().unwrap_or_default()
+        )
     };
     eventually("repair has looked at the pool", || allowed(shared).starts_with("Idle").then_some(()));
     let machines = shared.json("get machines -o json");
@@ -195,8 +201,14 @@ pub fn repair_and_upgrade(shared: &Installation) {
     assert_eq!(status["healthyTemplate"]["version"], "v1.36.3", "{status:#}");
     let machines = shared.json("get machines -o json");
     assert!(machines["items"].as_array().unwrap().iter().all(|one| one["metadata"]["name"] != name.as_str()));
+    // Their names on the host begin with the machines' uids.
+    let uids =
+        machines["items"].as_array().unwrap().iter().map(|one| one["metadata"]["uid"].as_str().unwrap());
+    let traces: Vec<String> = uids.chain([&*uid]).map(|uid| uid.chars().take(8).collect()).collect();
+    let left = || traces.iter().filter(|trace| on_host().contains(*trace)).count();
+    assert_eq!(left(), 2, "{traces:?} {}", on_host());
     shared.skep("delete nodepool sick");
-    eventually("nothing of them is on this host", || (on_host() == before).then_some(()));
+    eventually("nothing of them is on this host", || (left() == 0).then_some(()));
     assert_eq!(shared.kubectl("get configmaps -l skep.dev/evidence -o name"), "", "it goes with the pool");
 }
 

@@ -48,13 +48,17 @@ pub(super) fn words(
     let (reason, rest) = match (&planned.course, &planned.trial) {
         (Course::Ahead(_), Trial::Failed(_)) => (condition::UPDATE_STOPPED, again.to_owned()),
         (Course::Ahead(_), _) => return None,
-        (Course::Held(_, why), _) => {
-            (condition::UPDATE_STOPPED, format!("there is no way back ({why}), so all stay as they are; {again}"))
-        }
+        (Course::Held(_, why), _) => (
+            condition::UPDATE_STOPPED,
+            format!("there is no way back ({why}), so all stay as they are; {again}"),
+        ),
         (Course::Back(goal), _) => {
             let back = what(&goal.template, &stopped.template);
             if planned.plan.is_settled() {
-                (condition::UPDATE_STOPPED, format!("those that were not healthy are as before, {back}; {again}"))
+                (
+                    condition::UPDATE_STOPPED,
+                    format!("those that were not healthy are as before, {back}; {again}"),
+                )
             } else {
                 let steps = super::steps(&planned.plan);
                 ("RollingBack", format!("those that are not healthy go back to {back}: {steps}; {again}"))
