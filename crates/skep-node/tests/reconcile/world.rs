@@ -37,8 +37,9 @@ pub struct World {
     pub held: Held,
     /// Local machines are not to be had, because of this.
     pub no_root: Option<String>,
-    /// Seconds that the world's clock is ahead of the real one.
+    /// The world's clock stands still, so many seconds after its beginning.
     pub ahead: Arc<AtomicI64>,
+    began: Timestamp,
     /// Replicas of the pool that scenarios make.
     replicas: i32,
 }
@@ -76,6 +77,7 @@ impl World {
             held: Held::default(),
             no_root: None,
             ahead: Arc::default(),
+            began: Timestamp::now(),
             replicas: 2,
         };
         this.plant_cluster("demo", TENANT);
@@ -148,8 +150,8 @@ impl World {
     }
 
     fn clock(&self) -> Clock {
-        let ahead = self.ahead.clone();
-        Arc::new(move || Timestamp::now() + SignedDuration::from_secs(ahead.load(Ordering::SeqCst)))
+        let (began, ahead) = (self.began, self.ahead.clone());
+        Arc::new(move || began + SignedDuration::from_secs(ahead.load(Ordering::SeqCst)))
     }
 
     /// Lets time pass.
