@@ -7,6 +7,7 @@
 pub mod backend;
 pub mod config;
 pub mod events;
+pub mod hollow;
 pub mod host;
 pub mod node;
 pub mod pods;
