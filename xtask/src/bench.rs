@@ -3,4 +3,5 @@
 pub mod bare;
 pub mod create;
 pub mod gateway;
+pub mod hollow;
 mod report;

@@ -34,6 +34,8 @@ enum Bench {
     Create(bench::create::Options),
     /// What the gateway costs, against a direct connection and haproxy.
     Gateway(bench::gateway::Options),
+    /// What thousands of hollow nodes in one tenant cost.
+    Hollow(bench::hollow::Options),
 }
 
 #[tokio::main]
@@ -41,6 +43,7 @@ async fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Bench(Bench::Create(options)) => bench::create::run(&options).await,
         Task::Bench(Bench::Gateway(options)) => bench::gateway::run(&options),
+        Task::Bench(Bench::Hollow(options)) => bench::hollow::run(&options).await,
         Task::Demo(options) => demo::run(&options).await,
         Task::Conformance(options) => conformance::run(options).await,
         Task::Crds(options) => crds::run(&options),

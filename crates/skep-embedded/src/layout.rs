@@ -150,6 +150,16 @@ impl Layout {
         self.root.join("images")
     }
 
+    /// Records of hollow machines.
+    pub fn hollow(&self) -> PathBuf {
+        self.root.join("hollow")
+    }
+
+    /// How hollow nodes behave, if somebody has said so.
+    pub fn hollow_config(&self) -> PathBuf {
+        self.root.join("hollow.yaml")
+    }
+
     /// State of one virtual node.
     pub fn node(&self, node: &str) -> PathBuf {
         self.root.join("nodes").join(node)

@@ -2,6 +2,7 @@
 //! `skep up`, or alone as `skep operator`, `skep gateway`, `skep vnode`.
 
 pub mod gateway;
+pub mod hollow;
 pub mod machines;
 pub mod nodes;
 pub mod operator;

@@ -6,6 +6,7 @@
 //! Refuses: to touch what it has not made.
 
 mod error;
+pub mod hollow;
 pub mod local;
 pub mod provider;
 

@@ -12,7 +12,7 @@ mod cable;
 mod cgroup;
 mod check;
 mod console;
-mod files;
+pub(crate) mod files;
 mod halt;
 mod hands;
 mod launch;

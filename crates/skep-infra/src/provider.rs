@@ -15,6 +15,10 @@ pub struct Order {
     pub uid: String,
     /// Name of the `Machine`, which is the node's.
     pub name: String,
+    /// Namespace of the `Machine` and of its `Cluster` in the hub.
+    pub namespace: String,
+    /// Name of its `Cluster`.
+    pub cluster: String,
     /// Zone it must stand in.
     pub zone: String,
     /// Its class.

@@ -28,6 +28,17 @@ pub struct Infrastructure {
     pub registry: Option<String>,
     /// Whether its machines can resolve names outside of their cluster.
     pub resolver: bool,
+    /// How its nodes prove who they are.
+    pub credentials: NodeCredentials,
+}
+
+/// How the nodes of an infrastructure prove who they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeCredentials {
+    /// Each joins with a token of its own and gets certificates of its own.
+    Own,
+    /// Whoever plays them has one credential for all of a cluster ([`crate::hollow`]).
+    Shared,
 }
 
 /// What there is for each kind of infrastructure: it, or a sentence that says why it is not at hand and what to do. A kind

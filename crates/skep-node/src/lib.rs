@@ -18,6 +18,7 @@ mod caches;
 mod components;
 mod config;
 mod error;
+pub mod hollow;
 pub mod machine;
 pub mod pool;
 mod repair;
@@ -26,7 +27,7 @@ pub mod tenants;
 mod watched;
 
 pub use caches::Caches;
-pub use config::{Clock, Config, Infrastructure, Infrastructures};
+pub use config::{Clock, Config, Infrastructure, Infrastructures, NodeCredentials};
 pub use error::{Error, OUT_OF_STOCK};
 pub use machine::MachineReconciler;
 pub use pool::NodePoolReconciler;

@@ -1,4 +1,5 @@
-//! Local machines: real nodes for tenants on the host the installation runs on, where it may make them.
+//! Machines of an installation: real nodes for tenants on the host it runs on, where it may make them, and hollow ones,
+//! which it always may.
 
 use std::{
     collections::HashMap,
@@ -11,15 +12,18 @@ use skep_agent::config::{KubeProxyMode, PodNetwork};
 use skep_api::Provider as Kind;
 use skep_engine::Engine;
 use skep_gateway::config::IpNet;
-use skep_infra::local::{EnginePrograms, Local, Network, Settings};
-use skep_node::{Infrastructure, Infrastructures};
+use skep_infra::{
+    hollow::Hollow,
+    local::{EnginePrograms, Local, Network, Settings},
+};
+use skep_node::{Infrastructure, Infrastructures, NodeCredentials};
 
 /// Port of the gateway on the machines' bridge. The address is the installation's own.
 const PORT: u16 = 6443;
 /// Port of the registry there; the usual one of registries.
 const REGISTRY_PORT: u16 = 5000;
 
-/// The local machines of an installation.
+/// The machines of an installation.
 #[derive(Clone)]
 pub struct Machines {
     /// What the controllers of nodes work with.
@@ -28,6 +32,8 @@ pub struct Machines {
     pub gateway: Option<Way>,
     /// Where they pull images from.
     pub registry: Option<SocketAddr>,
+    /// Those that exist in APIs only, for whoever plays their nodes.
+    pub hollow: Option<Hollow>,
     local: Option<Local>,
 }
 
@@ -47,9 +53,28 @@ impl Machines {
             Ok((local, network)) => Self::with(local, &network),
             Err(why) => {
                 tracing::info!(why, "no local machines");
-                Self { infrastructures: none(&why), gateway: None, registry: None, local: None }
+                let infrastructures = none(&why);
+                Self { infrastructures, gateway: None, registry: None, hollow: None, local: None }
             }
         }
+    }
+
+    /// With hollow machines, whose records are in `dir`; `gateway` is where whoever plays them reaches the gateway.
+    #[must_use]
+    pub fn and_hollow(mut self, dir: &Path, gateway: String) -> Self {
+        let hollow = Hollow::open(dir).map_err(|error| error.to_string());
+        let infrastructure = hollow.clone().map(|hollow| Infrastructure {
+            provider: Arc::new(hollow),
+            gateway,
+            pod_network: PodNetwork::None,
+            kube_proxy: KubeProxyMode::Nftables,
+            registry: None,
+            resolver: false,
+            credentials: NodeCredentials::Shared,
+        });
+        self.infrastructures.insert(Kind::Hollow, infrastructure);
+        self.hollow = hollow.ok();
+        self
     }
 
     fn with(local: Local, network: &Network) -> Self {
@@ -63,11 +88,13 @@ impl Machines {
             registry: Some(format!("http://{registry}")),
             // They have no way out of this host.
             resolver: false,
+            credentials: NodeCredentials::Own,
         };
         Self {
             infrastructures: HashMap::from([(Kind::Local, Ok(infrastructure))]),
             gateway: Some(Way { listen, net: network.net.into() }),
             registry: Some(registry),
+            hollow: None,
             local: Some(local),
         }
     }
@@ -81,9 +108,9 @@ impl Machines {
     }
 }
 
-/// What is said of local machines where there are none.
+/// What is said of machines where there are none.
 pub fn none(why: &str) -> Infrastructures {
-    HashMap::from([(Kind::Local, Err(why.to_owned()))])
+    HashMap::from([Kind::Local, Kind::Hollow].map(|kind| (kind, Err(why.to_owned()))))
 }
 
 async fn open(data: &Path, skep: PathBuf, engine: Engine) -> Result<(Local, Network), String> {

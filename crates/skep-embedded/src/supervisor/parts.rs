@@ -25,7 +25,7 @@ use crate::{
     network::NODE_PORT,
     node_proxy::NodeProxy,
     part::{
-        Part, gateway,
+        Part, gateway, hollow,
         machines::{Machines, Way},
         nodes::{self, NodeName},
         operator, registry,
@@ -52,6 +52,7 @@ pub struct Parts {
     registry: Option<Part>,
     machines: Option<Machines>,
     operator: Option<Part>,
+    hollow: Option<Part>,
 }
 
 impl Parts {
@@ -66,6 +67,7 @@ impl Parts {
             registry: None,
             machines: None,
             operator: None,
+            hollow: None,
         }
     }
 
@@ -88,6 +90,7 @@ impl Parts {
         let layout = &prepared.hub.layout;
         let skep = std::env::current_exe().map_err(|error| part("nodes of tenants", &error))?;
         let machines = Machines::open(&layout.machines(), skep, engine.clone()).await;
+        let machines = machines.and_hollow(&layout.hollow(), operator::inside(prepared.gateway));
         // Who connects from now on waits until the gateway runs.
         let config = gateway_config(prepared, machines.gateway);
         let gateway = gateway::bind(config.clone(), &figures).map_err(|error| taken(&error))?;
@@ -102,6 +105,7 @@ impl Parts {
         self.start_gateway(prepared, gateway, config, figures).await?;
         self.start_registry(prepared, engine, &machines);
         self.start_operator(prepared, &machines).await?;
+        self.start_hollow(prepared, &machines).await?;
         self.machines = Some(machines);
         Ok(())
     }
@@ -113,6 +117,21 @@ impl Parts {
             let (images, engine) = (images.clone(), engine.clone());
             async move { registry::run(address, &images, engine, stop).await }
         }));
+    }
+
+    async fn start_hollow(&mut self, prepared: &Prepared, machines: &Machines) -> Result<()> {
+        let Some(provider) = machines.hollow.clone() else { return Ok(()) };
+        let client = client(&self.kubeconfig(prepared, name::OPERATOR)?, operator::NAME).await?;
+        let file = prepared.hub.layout.hollow_config();
+        self.hollow = Some(Part::keep(self.board.clone(), "hollow-nodes", move |stop| {
+            let (client, provider, file) = (client.clone(), provider.clone(), file.clone());
+            async move {
+                let config = hollow::config(&file)?;
+                hollow::run(client, skep_node::connect(), provider, config, stop).await;
+                Ok(())
+            }
+        }));
+        Ok(())
     }
 
     async fn start_gateway(
@@ -201,8 +220,8 @@ impl Parts {
     }
 
     pub(super) async fn stop_operator(&mut self) {
-        if let Some(operator) = self.operator.take() {
-            operator.stop().await;
+        for part in [self.operator.take(), self.hollow.take()].into_iter().flatten() {
+            part.stop().await;
         }
         // Nobody starts machines any more.
         if let Some(machines) = self.machines.take() {

@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 /// Replaces `path` by `content`, with permissions `mode`, durably. One writer at a time: what a killed one left half
 /// written is overwritten by the next.
-pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
+pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let temporary = dir.join(format!(".{name}.new"));
@@ -32,17 +32,17 @@ pub(super) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<()> {
 }
 
 /// Makes a directory with these permissions, and its parents, unless it is there.
-pub(super) fn make_dir(path: &Path, mode: u32) -> Result<()> {
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<()> {
     DirBuilder::new().recursive(true).mode(mode).create(path).map_err(Error::file("make", path))
 }
 
 /// Makes what happened to the names in a directory durable.
-pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_dir(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
 /// A value as text for a file.
-pub(super) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
+pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec_pretty(value).map_err(|error| Error::file("write", "JSON")(error.into()))
 }
 

@@ -305,6 +305,8 @@ pub fn order(uid: &str, name: &str, zone: &str) -> Order {
     Order {
         uid: uid.into(),
         name: name.into(),
+        namespace: "default".into(),
+        cluster: "demo".into(),
         zone: zone.into(),
         class: MachineClassSpec {
             provider: Kind::Local,

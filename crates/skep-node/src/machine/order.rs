@@ -57,6 +57,8 @@ pub(super) fn build(
     Ok(Order {
         uid: machine.metadata.uid.clone().unwrap_or_default(),
         name,
+        namespace: machine.namespace().unwrap_or_default(),
+        cluster: machine.spec.cluster.clone(),
         zone: machine.spec.zone.clone(),
         class: node.class.clone(),
         version: node.version.clone(),

@@ -22,7 +22,7 @@ use super::{MachineReconciler, drain, is_made_as, order, status};
 use crate::approver::{self, Applicant, Verdict};
 use crate::bootstrap::token;
 use crate::tenants::Tenant;
-use crate::{Error, Infrastructure, components};
+use crate::{Error, Infrastructure, NodeCredentials, components};
 
 /// Pause before an infrastructure that is at work is asked again: it has no way to call.
 const STARTING: Duration = Duration::from_secs(1);
@@ -134,7 +134,12 @@ impl MachineReconciler {
         }
         let joined = matches!(seen.node, Sight::There(_));
         self.uncordon(found, tenant, &old, seen).await?;
-        let token = self.token(machine, found, tenant, joined && old.node.is_none(), joined).await?;
+        let token = match way.infrastructure.credentials {
+            NodeCredentials::Own => {
+                self.token(machine, found, tenant, joined && old.node.is_none(), joined).await?
+            }
+            NodeCredentials::Shared => None,
+        };
         seen.joined = joined;
         self.approve(machine, &found.key, tenant, known.as_ref().and_then(|known| known.address)).await?;
 

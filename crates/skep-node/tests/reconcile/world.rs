@@ -18,7 +18,9 @@ use skep_api::condition::{self, ConditionType};
 use skep_api::{Machine, NodePool, Provider};
 use skep_kubeops::watch::{self, Change, Select};
 use skep_kubeops::{Cache, Metrics, Object, Observed, Reconciler as _, Recorder, Trigger};
-use skep_node::{Caches, Clock, Config, Infrastructure, MachineReconciler, NodePoolReconciler};
+use skep_node::{
+    Caches, Clock, Config, Infrastructure, MachineReconciler, NodeCredentials, NodePoolReconciler,
+};
 use skep_testkit::scenario::settle;
 use skep_testkit::{Backend, FakeApiServer, World as Installation};
 
@@ -129,6 +131,7 @@ impl World {
             kube_proxy: KubeProxyMode::Nftables,
             registry: None,
             resolver: false,
+            credentials: NodeCredentials::Own,
         };
         let local = self.no_root.clone().map_or(Ok(infrastructure), Err);
         let held = self.held.clone();

@@ -105,7 +105,9 @@ async fn jobs_complete_and_orders_on_labels_are_followed() {
 async fn a_dark_node_says_nothing_until_it_is_back() {
     let fake = FakeApiServer::bare();
     let fleet = Running::start(fake.client(), quick(), vec![node("h-1"), node("h-2")]);
-    until("the node", || async { find(&fake, "leases.coordination.k8s.io", "h-1") }).await;
+    for name in ["h-1", "h-2"] {
+        until("the node", || async { find(&fake, "leases.coordination.k8s.io", name) }).await;
+    }
     let label = |value: &str| {
         let value = value.to_owned();
         fake.edit("nodes", "", "h-1", move |node| node["metadata"]["labels"]["skep.dev/hollow"] = json!(value));

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// What every part needs to know.
 #[derive(Clone, Debug, Args)]
@@ -45,7 +45,10 @@ pub struct Operator {
 pub struct Vnode {
     #[command(flatten)]
     pub common: Common,
-    /// Name of the node
+    /// What runs the pods
+    #[arg(long, env = "SKEP_NODE_BACKEND", value_enum, default_value_t = Backend::Process)]
+    pub backend: Backend,
+    /// Name of the node; of hollow nodes what stands before their numbers
     #[arg(long, env = "SKEP_NODE_NAME")]
     pub name: String,
     /// Zone of the node
@@ -58,20 +61,54 @@ pub struct Vnode {
     #[arg(long, env = "SKEP_NETWORK", default_value = "127.64.0.0/16")]
     pub network: skep_plan::address::LoopbackNet,
     /// Directory of the node's state
-    #[arg(long, env = "SKEP_NODE_DIR", value_name = "DIR")]
-    pub node_dir: PathBuf,
+    #[arg(long, env = "SKEP_NODE_DIR", value_name = "DIR", required_unless_present = "count")]
+    pub node_dir: Option<PathBuf>,
     /// Serving certificate of the kubelet endpoint
-    #[arg(long, env = "SKEP_NODE_CERT", value_name = "FILE")]
-    pub tls_cert: PathBuf,
+    #[arg(long, env = "SKEP_NODE_CERT", value_name = "FILE", required_unless_present = "count")]
+    pub tls_cert: Option<PathBuf>,
     /// Its key
-    #[arg(long, env = "SKEP_NODE_KEY", value_name = "FILE")]
-    pub tls_key: PathBuf,
+    #[arg(long, env = "SKEP_NODE_KEY", value_name = "FILE", required_unless_present = "count")]
+    pub tls_key: Option<PathBuf>,
     /// Common name of the API server's client certificate
     #[arg(long, env = "SKEP_NODE_API_SERVER", default_value = "kube-apiserver-kubelet-client")]
     pub api_server_name: String,
     /// Authority of the API server's client certificate
-    #[arg(long, env = "SKEP_NODE_CLIENT_CA", value_name = "FILE")]
-    pub client_ca: PathBuf,
+    #[arg(long, env = "SKEP_NODE_CLIENT_CA", value_name = "FILE", required_unless_present = "count")]
+    pub client_ca: Option<PathBuf>,
+    #[command(flatten)]
+    pub hollow: Hollow,
+}
+
+/// What runs the pods of a virtual node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// Processes of this machine
+    Process,
+    /// Nothing: nodes and pods exist in the API only, for tests of scale
+    Hollow,
+}
+
+/// Options of `skep vnode --backend hollow`
+#[derive(Clone, Debug, Args)]
+pub struct Hollow {
+    /// Hollow nodes to play, named NAME-0, NAME-1 …
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    pub count: Option<u32>,
+    /// Zones they are spread over, besides --zone
+    #[arg(long, value_name = "ZONE", value_delimiter = ',', requires = "count")]
+    pub zones: Vec<String>,
+    /// Processors that each offers
+    #[arg(long, value_name = "QUANTITY", default_value = "4", requires = "count")]
+    pub cpu: String,
+    /// Memory that each offers
+    #[arg(long, value_name = "QUANTITY", default_value = "16Gi", requires = "count")]
+    pub memory: String,
+    /// Pods that each takes
+    #[arg(long, value_name = "NUMBER", default_value_t = 110, requires = "count")]
+    pub pods: u32,
+    /// File that says how long things take and how often they fail
+    #[arg(long, value_name = "FILE", requires = "count")]
+    pub hollow_config: Option<PathBuf>,
 }
 
 /// `skep node`

@@ -4,12 +4,19 @@
 //! serves metrics and health; ends at SIGTERM after what it is doing; ends with an error when it cannot go on, so that
 //! whatever supervises it starts it anew.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
 use nix::unistd::gethostname;
 use skep_embedded::part::{
-    gateway, machines,
+    gateway, hollow, machines,
     nodes::{self, NodeName},
     operator,
 };
@@ -20,7 +27,13 @@ use skep_kubeops::{
     lease::{LeaseConfig, lead},
 };
 use skep_plan::address::PodNetwork;
-use skep_vnode::server::KubeletTls;
+use skep_vnode::{
+    hollow::{Figures, Fleet, FleetConfig, NodeSpec},
+    node::object::Capacity,
+    quantity::{milli, units},
+    server::KubeletTls,
+};
+use tokio::sync::watch::channel;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -83,7 +96,7 @@ pub fn operator(global: &Global, args: &part::Operator) -> Result<()> {
             gateway: args.gateway_url.clone(),
             gateway_inside: args.gateway_inside_url.clone().unwrap_or_else(|| args.gateway_url.clone()),
             network: PodNetwork::Cluster,
-            infrastructures: machines::none("local machines belong to an installation of `skep up`"),
+            infrastructures: machines::none("machines of this kind belong to an installation of `skep up`"),
             instance: identity.clone(),
         };
         let lease = LeaseConfig::new(&args.namespace, LEASE, identity);
@@ -114,6 +127,13 @@ fn read_config(path: &Path) -> Result<skep_gateway::Config> {
 
 pub fn vnode(global: &Global, args: &part::Vnode) -> Result<()> {
     runtime::with_allocator_settings();
+    match (args.backend, args.hollow.count) {
+        (part::Backend::Hollow, Some(count)) => return hollow_nodes(global, args, count),
+        (part::Backend::Hollow, None) => return Err(usage("--backend hollow needs --count")),
+        (part::Backend::Process, Some(_)) => return Err(usage("--count is for --backend hollow")),
+        (part::Backend::Process, None) => {}
+    }
+    let node_dir = args.node_dir.clone().ok_or_else(|| usage("--node-dir is missing"))?;
     runtime::service(async {
         let frame = Frame::new(global, &args.common, nodes::NAME).await?;
         let files = TlsFiles(args);
@@ -128,12 +148,12 @@ pub fn vnode(global: &Global, args: &part::Vnode) -> Result<()> {
                 name: args.name.clone(),
                 zone: args.zone.clone(),
                 index: args.index,
-                dir: args.node_dir.join("pods"),
+                dir: node_dir.join("pods"),
             }],
             instance: format!("vnode-{}", args.name),
             net: args.network,
-            data_dir: args.node_dir.clone(),
-            volumes: args.node_dir.join("volumes"),
+            volumes: node_dir.join("volumes"),
+            data_dir: node_dir,
             tls,
             api_server: args.api_server_name.clone(),
             alone: false,
@@ -150,12 +170,71 @@ pub fn vnode(global: &Global, args: &part::Vnode) -> Result<()> {
     })
 }
 
+fn usage(what: &str) -> Error {
+    Error::new(code::PART, Exit::Usage, what)
+}
+
+/// Plays hollow nodes of one cluster, in or beside it.
+fn hollow_nodes(global: &Global, args: &part::Vnode, count: u32) -> Result<()> {
+    let config = match &args.hollow.hollow_config {
+        Some(path) => hollow::config(path).map_err(|why| usage(&why))?,
+        None => skep_vnode::hollow::Config::default(),
+    };
+    runtime::service(async {
+        let frame = Frame::new(global, &args.common, hollow::NAME).await?;
+        let version = frame.client.apiserver_version().await.map_err(failed)?.git_version;
+        let nodes = (0..count).map(|number| hollow_node(args, number, &version)).collect::<Result<Vec<_>>>()?;
+        // Neither changes while this program runs.
+        let ((_clients, clients), (_nodes, nodes)) = (channel(frame.client), channel(Arc::new(nodes)));
+        let figures = Arc::new(Figures::default());
+        let ready = (Arc::clone(&figures), usize::try_from(count).unwrap_or(usize::MAX));
+        frame.health.add_ready_check("hollow-nodes", move || {
+            match ready.0.nodes.load(std::sync::atomic::Ordering::Relaxed) {
+                registered if registered >= ready.1 => Ok(()),
+                registered => Err(format!("{registered} of {} nodes are registered", ready.1)),
+            }
+        });
+        let config = FleetConfig { clients, config: Arc::new(config), nodes, figures };
+        Fleet::new(config).run(frame.stop).await;
+        Ok(())
+    })
+}
+
+fn hollow_node(args: &part::Vnode, number: u32, version: &str) -> Result<Arc<NodeSpec>> {
+    let part::Hollow { zones, cpu, memory, pods, .. } = &args.hollow;
+    let amount = |text: &str, read: fn(&Quantity) -> Option<i64>| {
+        let amount = read(&Quantity(text.to_owned())).and_then(|amount| u64::try_from(amount).ok());
+        amount.ok_or_else(|| usage(&format!("{text:?} is no quantity")))
+    };
+    let all: Vec<&String> = std::iter::once(&args.zone).chain(zones).collect();
+    let zone = all[usize::try_from(number).unwrap_or_default() % all.len()];
+    let name = format!("{}-{number}", args.name);
+    Ok(Arc::new(NodeSpec {
+        provider_id: format!("skep-hollow://vnode/{name}"),
+        name,
+        zone: zone.clone(),
+        version: version.to_owned(),
+        labels: BTreeMap::new(),
+        taints: Vec::new(),
+        capacity: Capacity {
+            cpu_milli: amount(cpu, milli)?,
+            memory: amount(memory, units)?,
+            ephemeral_storage: 100 << 30,
+            pods: *pods,
+        },
+        boot: 0,
+    }))
+}
+
 /// Certificate, key and client authority.
 struct TlsFiles<'a>(&'a part::Vnode);
 
 impl TlsFiles<'_> {
     fn read(&self) -> Result<[String; 3]> {
-        let read = |path: &Path| fs::read_to_string(path).map_err(|error| Error::file(path, error));
+        let read = |path: &Option<PathBuf>| {
+            let path = path.as_deref().ok_or_else(|| usage("a file for TLS is missing"))?;
+            fs::read_to_string(path).map_err(|error| Error::file(path, error))
+        };
         Ok([read(&self.0.tls_cert)?, read(&self.0.tls_key)?, read(&self.0.client_ca)?])
     }
 }
