@@ -34,6 +34,12 @@ pub enum Error {
         /// Full paths, separated by commas.
         missing: String,
     },
+    /// What a person brought to their machine cannot be used.
+    #[error("{code}: this invitation cannot be used: {why}; `skep node join` prints a new one ({page})", code = self.code(), page = self.code().page())]
+    Invitation {
+        /// What is wrong with it.
+        why: String,
+    },
     /// What the agent was told cannot be right.
     #[error("{code}: {field} of node {node} {why} ({page})", code = self.code(), page = self.code().page())]
     Settings {
@@ -134,6 +140,7 @@ impl Error {
             Self::Start { .. } => 8012,
             Self::Leftover { .. } => 8013,
             Self::Routes { .. } => 8014,
+            Self::Invitation { .. } => 8113,
         })
     }
 

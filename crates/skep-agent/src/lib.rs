@@ -26,6 +26,7 @@ mod error;
 mod events;
 mod facts;
 mod files;
+pub mod invitation;
 mod layout;
 mod logs;
 mod node;

@@ -3,6 +3,7 @@
 
 pub mod gateway;
 pub mod hollow;
+pub mod invitations;
 pub mod machines;
 pub mod nodes;
 pub mod operator;

@@ -140,6 +140,22 @@ pub enum Error {
         /// The uid.
         uid: String,
     },
+    /// Its infrastructure cannot do this.
+    #[error("machine {uid} cannot be {what} from here: somebody brought it")]
+    NotSupported {
+        /// The uid.
+        uid: String,
+        /// What cannot be done, as a participle.
+        what: &'static str,
+    },
+    /// The invitation of a machine that somebody is to bring cannot be kept or read.
+    #[error("the invitation of machine {uid} cannot be kept: {reason}")]
+    Invitation {
+        /// The uid.
+        uid: String,
+        /// What happened.
+        reason: String,
+    },
     /// A file of ours cannot be understood.
     #[error("{} is damaged: {reason}", path.display())]
     Damaged {
@@ -175,6 +191,8 @@ impl Error {
             Self::Busy { .. } => 8043,
             Self::NoMachine { .. } => 8044,
             Self::Damaged { .. } => 8045,
+            Self::NotSupported { .. } => 8112,
+            Self::Invitation { .. } => 8114,
         })
     }
 
@@ -206,6 +224,8 @@ impl Error {
             Self::Programs { .. } => "see `skep engine list`; it is tried again by itself".into(),
             Self::Busy { .. } => "it is tried again by itself".into(),
             Self::NoMachine { .. } => "make it first".into(),
+            Self::NotSupported { .. } => "do it on the machine itself".into(),
+            Self::Invitation { .. } => "it is tried again by itself".into(),
             Self::Damaged { .. } => {
                 "put the file back, or remove the machine's directory; its page says what is in it".into()
             }

@@ -9,6 +9,7 @@ mod error;
 pub mod hollow;
 pub mod local;
 pub mod provider;
+pub mod static_machines;
 
 pub use error::{Error, Result};
 pub use provider::{Deleted, Machine, Order, Provider, State};

@@ -43,6 +43,8 @@ pub struct Machine {
 /// How a machine is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
+    /// A person has to bring it; what they have to do.
+    Awaited(String),
     /// Being made or started; what it waits for.
     Starting(String),
     /// It runs.

@@ -1,5 +1,5 @@
 //! Machines of an installation: real nodes for tenants on the host it runs on, where it may make them, and hollow ones,
-//! which it always may.
+//! which it always may. And those that people bring.
 
 use std::{
     collections::HashMap,
@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use kube::Client;
 use skep_agent::config::{KubeProxyMode, PodNetwork};
 use skep_api::Provider as Kind;
 use skep_engine::Engine;
@@ -15,8 +16,11 @@ use skep_gateway::config::IpNet;
 use skep_infra::{
     hollow::Hollow,
     local::{EnginePrograms, Local, Network, Settings},
+    static_machines::StaticMachines,
 };
 use skep_node::{Infrastructure, Infrastructures, NodeCredentials};
+
+use super::invitations::Secrets;
 
 /// Port of the gateway on the machines' bridge. The address is the installation's own.
 const PORT: u16 = 6443;
@@ -74,6 +78,20 @@ impl Machines {
         });
         self.infrastructures.insert(Kind::Hollow, infrastructure);
         self.hollow = hollow.ok();
+        self
+    }
+
+    /// With machines that people bring; `gateway` is where those reach the gateway.
+    #[must_use]
+    pub fn and_static(mut self, hub: Client, gateway: String) -> Self {
+        let infrastructure = Infrastructure {
+            provider: Arc::new(StaticMachines::new(Arc::new(Secrets(hub)))),
+            gateway,
+            pod_network: PodNetwork::HostGw,
+            kube_proxy: KubeProxyMode::Nftables,
+            credentials: NodeCredentials::Own,
+        };
+        self.infrastructures.insert(Kind::Static, Ok(infrastructure));
         self
     }
 

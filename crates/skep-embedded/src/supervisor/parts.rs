@@ -90,7 +90,10 @@ impl Parts {
         let layout = &prepared.hub.layout;
         let skep = std::env::current_exe().map_err(|error| part("nodes of tenants", &error))?;
         let machines = Machines::open(&layout.machines(), skep, engine.clone()).await;
-        let machines = machines.and_hollow(&layout.hollow(), operator::inside(prepared.gateway));
+        let hub = client(&self.kubeconfig(prepared, name::OPERATOR)?, operator::NAME).await?;
+        let machines = machines
+            .and_hollow(&layout.hollow(), operator::inside(prepared.gateway))
+            .and_static(hub, prepared.gateway_url.clone());
         // Who connects from now on waits until the gateway runs.
         let config = gateway_config(prepared, machines.gateway);
         let gateway = gateway::bind(config.clone(), &figures).map_err(|error| taken(&error))?;

@@ -317,7 +317,8 @@ fn next(state: &State, node: &Sight, token: Option<&token::Token>, now: Timestam
     match (state, node) {
         (State::Starting(_) | State::Stopped, _) => Next::After(STARTING),
         (State::Running, Sight::There(node)) if node.is_ready() => Next::Done,
-        (State::Running, _) => {
+        // Somebody may bring it at any time; its node says so by itself.
+        (State::Running | State::Awaited(_), _) => {
             let renew = token.map(|token| token.renew.duration_since(now).unsigned_abs());
             Next::After(renew.unwrap_or(UNREADY).clamp(STARTING, UNREADY))
         }

@@ -161,6 +161,7 @@ fn phase(status: &MachineStatus, seen: &Seen, failure: Option<&Error>, was_ready
         _ if matches!(failure, Some(Error::Infrastructure { .. })) => MachinePhase::Failed,
         _ => match seen.machine.as_ref().map(|machine| &machine.state) {
             Some(State::Running) => MachinePhase::Joining,
+            Some(State::Awaited(_)) => MachinePhase::Pending,
             Some(State::Starting(_) | State::Stopped) => MachinePhase::Provisioning,
             None => status.phase.filter(|_| seen.begun.is_none()).unwrap_or(MachinePhase::Provisioning),
         },
@@ -183,6 +184,7 @@ fn machine_ready(seen: &Seen, failure: Option<&Error>, old: &[Condition], asked:
     match seen.machine.as_ref().map(|machine| &machine.state) {
         Some(State::Running) => said(true, "Running", "the machine runs"),
         Some(State::Starting(what)) => said(false, "Starting", what.clone()),
+        Some(State::Awaited(what)) => said(false, "Awaited", what.clone()),
         Some(State::Stopped) => said(false, "Stopped", "the machine is there and does not run"),
         None if asked && seen.begun.is_none() => {
             keep(old, ConditionType::MachineReady, "nobody has looked at the machine yet")
@@ -242,6 +244,7 @@ fn ready(phase: MachinePhase, seen: &Seen, failure: Option<&Error>, old: &[Condi
             Accepted::Refused(_) | Accepted::NoInfrastructure(_) => of(accepted(seen)),
         },
         MachinePhase::Failed => of(accepted(seen)),
+        MachinePhase::Pending if asked => of(machine_ready(seen, failure, old, asked)),
         MachinePhase::Pending => said(false, "Waiting", waits(seen)),
         MachinePhase::Draining => of(draining(seen)),
         MachinePhase::Provisioning => of(machine_ready(seen, failure, old, asked)),

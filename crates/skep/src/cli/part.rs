@@ -116,17 +116,35 @@ pub struct Hollow {
 pub enum Node {
     /// Run this machine as a node: containerd, kubelet, kube-proxy, the way to the API server
     Agent(Agent),
+    /// Print the line that makes a node of a machine you have
+    Join(Join),
+}
+
+/// `skep node join`
+#[derive(Clone, Debug, Args)]
+pub struct Join {
+    #[command(flatten)]
+    pub named: super::cluster::Named,
+    /// Cluster that a new machine joins
+    #[arg(long, short = 'c')]
+    pub cluster: Option<String>,
+    /// Machine class of a new machine, with provider Static
+    #[arg(long)]
+    pub class: Option<String>,
+    /// Zone that a new machine stands in [default: the first of its class]
+    #[arg(long)]
+    pub zone: Option<String>,
 }
 
 /// `skep node agent`
 #[derive(Clone, Debug, Args)]
 pub struct Agent {
-    /// File that says how to join the cluster; holds a secret
+    /// File that says how to join the cluster, - for standard input; holds a secret [default: the one followed before]
     #[arg(long, value_name = "FILE")]
-    pub join: PathBuf,
-    /// File that says what machine this is
-    #[arg(long, value_name = "FILE")]
-    pub host: PathBuf,
+    pub join: Option<PathBuf>,
+    /// File that says what machine this is [default: the agent finds out]
+    #[arg(long, value_name = "FILE", requires = "join")]
+    pub host: Option<PathBuf>,
     /// What is logged, like info or skep_agent=debug
     #[arg(long, env = "SKEP_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,

@@ -1,4 +1,4 @@
-//! `skep node agent`: what runs on a machine to make a node of it.
+//! `skep node …`: machines that people bring, and what runs on a machine to make a node of it.
 
 use std::{fs, path::Path};
 
@@ -11,6 +11,9 @@ use crate::{
     logging, runtime,
 };
 
+mod brought;
+pub mod join;
+
 /// Runs the agent until it is told to stop.
 ///
 /// # Errors
@@ -18,13 +21,22 @@ use crate::{
 pub fn agent(args: &Agent) -> Result<()> {
     runtime::with_allocator_settings();
     logging::init(&args.log, false, None)?;
-    let (join, host) = (read(&args.join)?, read(&args.host)?);
+    let made = match (&args.join, &args.host) {
+        (Some(join), Some(host)) => Some((read(join)?, read(host)?)),
+        _ => None,
+    };
     runtime::service(async {
         let stop = runtime::stop_on_signals()?;
-        skep_agent::run(join, host, stop)
-            .await
-            .map_err(|error| Error::new(error.code(), Exit::Failure, error))
+        let (join, host) = match made {
+            Some(made) => made,
+            None => brought::prepare(args.join.as_deref()).await?,
+        };
+        skep_agent::run(join, host, stop).await.map_err(refused)
     })
+}
+
+fn refused(error: skep_agent::Error) -> Error {
+    Error::new(error.code(), Exit::Failure, error)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {

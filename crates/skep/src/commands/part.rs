@@ -171,7 +171,7 @@ pub fn vnode(global: &Global, args: &part::Vnode) -> Result<()> {
 }
 
 fn usage(what: &str) -> Error {
-    Error::new(code::PART, Exit::Usage, what)
+    Error::new(code::USAGE, Exit::Usage, what)
 }
 
 /// Plays hollow nodes of one cluster, in or beside it.
