@@ -112,7 +112,8 @@ mod tests {
     fn a_line_survives_a_terminal() {
         let whole = invitation(|_| {});
         let text = whole.to_text().unwrap();
-        let broken: Vec<_> = text.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let broken: Vec<_> =
+            text.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
         assert_eq!(Invitation::parse(&format!(" {}\r\n", broken.join("\n"))).unwrap(), whole);
         assert_eq!(whole.provider_id, "skep-static://u1");
     }

@@ -14,8 +14,8 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-pub use record::HollowMachine;
 use record::Book;
+pub use record::HollowMachine;
 
 use crate::{Deleted, Error, Machine, Order, Provider, Result, State};
 
@@ -40,7 +40,8 @@ impl Hollow {
     /// [`Error::File`], [`Error::Damaged`].
     pub fn open(dir: &Path) -> Result<Self> {
         let book = Book::open(dir)?;
-        let machines = book.all()?.into_iter().map(|machine| (machine.uid.clone(), Arc::new(machine))).collect();
+        let machines =
+            book.all()?.into_iter().map(|machine| (machine.uid.clone(), Arc::new(machine))).collect();
         let inner = Inner { book, machines: Mutex::new(machines), changed: watch::Sender::new(0) };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -122,4 +123,4 @@ fn seen(machine: &HollowMachine) -> Machine {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

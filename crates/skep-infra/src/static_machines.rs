@@ -79,11 +79,75 @@ fn seen(invitation: &Invitation) -> Machine {
         State::Running
     } else {
         let node = &invitation.join.node;
-        State::Awaited(format!("nobody has brought this machine: `skep node join {node}` prints the line to run on it"))
+        State::Awaited(format!(
+            "nobody has brought this machine: `skep node join {node}` prints the line to run on it"
+        ))
     };
     Machine { provider_id: invitation.provider_id.clone(), address: None, state }
 }
 
 fn failed(uid: &str) -> impl FnOnce(String) -> Error + '_ {
     move |reason| Error::Invitation { uid: uid.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeMap,
+        sync::{Mutex, PoisonError},
+    };
+
+    use super::*;
+    use crate::hollow::tests::order;
+
+    #[derive(Default)]
+    struct Memory(Mutex<(BTreeMap<String, Invitation>, usize)>);
+
+    #[async_trait]
+    impl Invitations for Memory {
+        async fn put(&self, order: &Order, invitation: &Invitation) -> Result<(), String> {
+            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.0.insert(order.uid.clone(), invitation.clone());
+            kept.1 += 1;
+            Ok(())
+        }
+
+        async fn find(&self, uid: &str) -> Result<Option<Invitation>, String> {
+            Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).0.get(uid).cloned())
+        }
+
+        async fn remove(&self, uid: &str) -> Result<(), String> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).0.remove(uid);
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_machine_waits_for_a_person_and_runs_when_its_node_has_joined() {
+        let memory = Arc::new(Memory::default());
+        let provider = StaticMachines::new(memory.clone());
+        let mut order = order("u1");
+        for _ in 0..2 {
+            let waiting = provider.ensure(&order).await.unwrap();
+            assert_eq!(waiting.provider_id, "skep-static://u1");
+            assert!(
+                matches!(&waiting.state, State::Awaited(what) if what.contains("skep node join demo-u1"))
+            );
+        }
+        assert_eq!(memory.0.lock().unwrap().1, 1, "what is kept is not written again");
+        let text = memory.find("u1").await.unwrap().unwrap().to_text().unwrap();
+        assert_eq!(Invitation::parse(&text).unwrap().join, order.join);
+
+        // The node has joined: its token is taken back, and so is the invitation's.
+        order.join.token.clear();
+        assert_eq!(provider.ensure(&order).await.unwrap().state, State::Running);
+        let used = memory.find("u1").await.unwrap().unwrap().to_text().unwrap();
+        assert!(Invitation::parse(&used).is_err(), "nobody else joins with it");
+
+        let error = provider.reboot("u1").await.unwrap_err();
+        assert!(error.code().number() == 8112 && error.to_string().contains("u1"), "{error}");
+        assert_eq!(provider.delete("u1").await.unwrap(), Deleted::Gone);
+        assert_eq!(provider.get("u1").await.unwrap(), None);
+        assert_eq!(provider.delete("u1").await.unwrap(), Deleted::Gone);
+    }
 }

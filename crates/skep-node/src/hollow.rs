@@ -15,7 +15,9 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
-use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject};
+use k8s_openapi::api::rbac::v1::{
+    ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
@@ -82,7 +84,8 @@ async fn prepare(tenant: &Applier, cluster: &Key) -> Result<(), Error> {
         namespace: Some(NAMESPACE.to_owned()),
         api_group: None,
     }]);
-    let refers = |kind: &str| RoleRef { api_group: RBAC.to_owned(), kind: kind.to_owned(), name: ACCOUNT.to_owned() };
+    let refers =
+        |kind: &str| RoleRef { api_group: RBAC.to_owned(), kind: kind.to_owned(), name: ACCOUNT.to_owned() };
     let cluster_binding = ClusterRoleBinding {
         metadata: meta(None),
         role_ref: refers("ClusterRole"),
@@ -138,9 +141,12 @@ async fn token(administrator: Client, cluster: &Key) -> Result<(String, Duration
         ..TokenRequest::default()
     };
     let key = Key::namespaced(NAMESPACE, ACCOUNT);
-    let failed = |error| Error::tenant(cluster)(skep_kubeops::Error::api::<ServiceAccount>("ask a token of", &key, error));
+    let failed = |error| {
+        Error::tenant(cluster)(skep_kubeops::Error::api::<ServiceAccount>("ask a token of", &key, error))
+    };
     let answer = api.create_token_request(ACCOUNT, &PostParams::default(), &request).await.map_err(failed)?;
-    let status = answer.status.ok_or_else(|| Error::NotSeen(format!("a token of {key} in cluster {cluster}")))?;
+    let status =
+        answer.status.ok_or_else(|| Error::NotSeen(format!("a token of {key} in cluster {cluster}")))?;
     let life = status.expiration_timestamp.0.duration_since(Timestamp::now()).unsigned_abs();
     Ok((status.token, life * 2 / 3))
 }
@@ -166,8 +172,11 @@ mod tests {
     #[test]
     fn the_account_may_not_read_secrets_or_change_rights() {
         let (everywhere, leases) = rules();
-        let resources: Vec<_> =
-            everywhere.iter().chain(&leases).flat_map(|rule| rule.resources.clone().unwrap_or_default()).collect();
+        let resources: Vec<_> = everywhere
+            .iter()
+            .chain(&leases)
+            .flat_map(|rule| rule.resources.clone().unwrap_or_default())
+            .collect();
         assert_eq!(resources, ["nodes", "nodes/status", "pods/status", "pods", "leases"]);
         assert!(everywhere.iter().all(|rule| !rule.verbs.iter().any(|verb| verb == "*")));
     }

@@ -28,6 +28,6 @@ mod seen;
 mod spec;
 
 pub use config::{Config, ConfigError, Dark, ExitCode, Failures, Spread, Timings};
-pub use fleet::{Fleet, FleetConfig, Figures};
+pub use fleet::{Figures, Fleet, FleetConfig};
 pub use life::Millis;
 pub use node::{HOLLOW, NodeSpec, Taint};

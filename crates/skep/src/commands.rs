@@ -63,7 +63,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             autoscaler::expander(&global, &args).map(done)
         }
         Command::Node(cli::part::Node::Agent(args)) => node::agent(&args).map(done),
-        Command::Node(cli::part::Node::Join(args)) => runtime::command(node::join::run(&global, &args)).map(done),
+        Command::Node(cli::part::Node::Join(args)) => {
+            runtime::command(node::join::run(&global, &args)).map(done)
+        }
     }
 }
 

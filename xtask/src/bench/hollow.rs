@@ -56,7 +56,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let scratch = tempfile::tempdir()?;
     let mut report = Report::new("hollow");
     let installation = Installation::up(&options.skep, &scratch.path().join("skep"))?;
-    let hub = ClientConfig::from_kubeconfig(&scratch.path().join("skep/kubeconfig"), None).await?.build("skep-bench")?;
+    let hub = ClientConfig::from_kubeconfig(&scratch.path().join("skep/kubeconfig"), None)
+        .await?
+        .build("skep-bench")?;
     let own = installation.supervisor()?;
     let tenant = cluster(&hub).await?;
     settle().await;
@@ -81,7 +83,8 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     }
     until("pods to be ready", limit, || async {
         let all = deployments.list(&ListParams::default()).await?;
-        let ready = |one: &Deployment| one.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
+        let ready =
+            |one: &Deployment| one.status.as_ref().and_then(|status| status.ready_replicas).unwrap_or(0);
         Ok((all.iter().map(ready).sum(), options.pods))
     })
     .await?;
@@ -152,7 +155,8 @@ async fn cluster(hub: &Client) -> anyhow::Result<Client> {
     clusters.create(&PostParams::default(), &cluster).await?;
     let secrets: Api<Secret> = Api::namespaced(hub.clone(), "default");
     let value = |secret: &Secret| secret.data.as_ref().and_then(|data| data.get("value")).cloned();
-    let secret = bare::appears(&secrets, &format!("{NAME}-kubeconfig"), |secret| value(secret).is_some()).await?;
+    let secret =
+        bare::appears(&secrets, &format!("{NAME}-kubeconfig"), |secret| value(secret).is_some()).await?;
     let kubeconfig = String::from_utf8(value(&secret).unwrap_or_default().0)?;
     let client = ClientConfig::from_yaml(&kubeconfig).await?.build("skep-bench")?;
     bare::default_service_account(client.clone()).await?;
@@ -181,7 +185,10 @@ fn workloads(pods: i32) -> anyhow::Result<Vec<Deployment>> {
         }))
     };
     let starts = (0..pods).step_by(usize::try_from(PODS_EACH)?);
-    Ok((0..).zip(starts).map(|(number, start)| one(number, PODS_EACH.min(pods - start))).collect::<Result<_, _>>()?)
+    Ok((0..)
+        .zip(starts)
+        .map(|(number, start)| one(number, PODS_EACH.min(pods - start)))
+        .collect::<Result<_, _>>()?)
 }
 
 /// Looks until both numbers are equal, and says now and then how far it is.

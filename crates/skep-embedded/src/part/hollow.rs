@@ -78,7 +78,14 @@ pub async fn run(hub: Client, connect: Connect, provider: Hollow, config: Config
             let tenant = tenants.entry(place.clone()).or_insert_with(|| {
                 let (sender, receiver) = watch::channel(Arc::clone(&nodes));
                 let stop = stop.child_token();
-                let play = play(hub.clone(), Arc::clone(&connect), place, receiver, Arc::clone(&config), stop.clone());
+                let play = play(
+                    hub.clone(),
+                    Arc::clone(&connect),
+                    place,
+                    receiver,
+                    Arc::clone(&config),
+                    stop.clone(),
+                );
                 Tenant { nodes: sender, task: tokio::spawn(play), _stop: stop.drop_guard() }
             });
             tenant.nodes.send_if_modified(|old| {
@@ -187,7 +194,9 @@ async fn reach(hub: &Client, connect: &Connect, cluster: &Key, endpoint: &Endpoi
     loop {
         match skep_node::hollow::client(hub, connect, cluster, endpoint).await {
             Ok(client) => return client,
-            Err(error) => tracing::warn!(%cluster, %error, "hollow nodes cannot reach their cluster; tried again"),
+            Err(error) => {
+                tracing::warn!(%cluster, %error, "hollow nodes cannot reach their cluster; tried again")
+            }
         }
         sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);

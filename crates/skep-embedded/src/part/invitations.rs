@@ -43,7 +43,8 @@ impl Invitations for Secrets {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
                 labels: Some(
-                    [label(MACHINE_UID, &order.uid), label(labels::MANAGED_BY, labels::MANAGED_BY_SKEP)].into(),
+                    [label(MACHINE_UID, &order.uid), label(labels::MANAGED_BY, labels::MANAGED_BY_SKEP)]
+                        .into(),
                 ),
                 ..ObjectMeta::default()
             },

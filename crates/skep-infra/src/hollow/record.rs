@@ -121,7 +121,9 @@ impl Book {
         match &machine {
             HollowMachine { format: FORMAT, uid: own, .. } if own == uid => Ok(machine),
             HollowMachine { format: FORMAT, uid, .. } => Err(damaged(format!("it is the record of {uid}"))),
-            HollowMachine { format, .. } => Err(damaged(format!("its format is {format}, this skep knows {FORMAT}"))),
+            HollowMachine { format, .. } => {
+                Err(damaged(format!("its format is {format}, this skep knows {FORMAT}")))
+            }
         }
     }
 

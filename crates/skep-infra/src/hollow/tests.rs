@@ -1,17 +1,14 @@
 use skep_agent::config::{ClusterFacts, Join, KubeProxyMode, PodNetwork};
 use skep_api::{
-    MachineClassSpec, NodeTemplate, Provider as Kind, machine::KubeletSettings, machine_class::MachineCapacity,
+    MachineClassSpec, NodeTemplate, Provider as Kind, machine::KubeletSettings,
+    machine_class::MachineCapacity,
 };
 
 use super::*;
 
-fn order(uid: &str) -> Order {
-    let capacity = MachineCapacity {
-        cpu: "2".into(),
-        memory: "4Gi".into(),
-        ephemeral_storage: "8Gi".into(),
-        pods: 110,
-    };
+pub(crate) fn order(uid: &str) -> Order {
+    let capacity =
+        MachineCapacity { cpu: "2".into(), memory: "4Gi".into(), ephemeral_storage: "8Gi".into(), pods: 110 };
     let template = NodeTemplate {
         machine_class: "hollow-small".into(),
         version: None,

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use skep_agent::config::{KubeProxyMode, PodNetwork};
 use skep_api::{Cluster, ControlPlane, Machine, NodePool, Provider};
 use skep_kubeops::{ClientConfig, Metrics, Recorder};
-use skep_node::{Config, Infrastructure};
+use skep_node::{Config, Infrastructure, NodeCredentials};
 use skep_testkit::{ApiServer, Options, PATIENCE};
 use tokio_util::sync::CancellationToken;
 
@@ -109,6 +109,7 @@ impl Bed {
             kube_proxy: KubeProxyMode::Nftables,
             registry: None,
             resolver: false,
+            credentials: NodeCredentials::Own,
         };
         Config::new(
             self.client.clone(),

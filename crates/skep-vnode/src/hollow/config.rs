@@ -171,7 +171,8 @@ impl Config {
                 return wrong(field, "is above 1000");
             }
         }
-        if exit_codes.len() > 256 || exit_codes.iter().map(|one| u32::from(one.per_mille)).sum::<u32>() > 1000 {
+        if exit_codes.len() > 256 || exit_codes.iter().map(|one| u32::from(one.per_mille)).sum::<u32>() > 1000
+        {
             return wrong("failures.exitCodes", "adds up to more than 1000");
         }
         Ok(())
@@ -200,7 +201,8 @@ mod tests {
         assert!(refused(spread).starts_with("timings.pull "));
         let share = json!({"failures": {"startPerMille": 1001}});
         assert!(refused(share).contains("failures.startPerMille of"));
-        let codes = json!({"failures": {"exitCodes": [{"code": 1, "perMille": 600}, {"code": 2, "perMille": 600}]}});
+        let codes =
+            json!({"failures": {"exitCodes": [{"code": 1, "perMille": 600}, {"code": 2, "perMille": 600}]}});
         assert!(refused(codes).contains("SKEP-8110"));
         assert!(refused(json!({"timings": {"leaseEveryMs": 60_000}})).contains("leaseEveryMs"));
         assert!(serde_json::from_value::<Config>(json!({"sed": 1})).is_err());

@@ -207,7 +207,8 @@ impl Fleet {
 
     fn finished(&mut self, finished: Finished) {
         self.figures.calls.fetch_add(1, Ordering::Relaxed);
-        let failed = matches!(finished, Finished::Node(_, Done::Failed(_)) | Finished::Pod(_, Done::Failed(_)));
+        let failed =
+            matches!(finished, Finished::Node(_, Done::Failed(_)) | Finished::Pod(_, Done::Failed(_)));
         self.figures.failed.fetch_add(u64::from(failed), Ordering::Relaxed);
         match finished {
             Finished::Node(name, done) => {

@@ -76,7 +76,8 @@ impl Life {
     /// Lets everything happen that happens until `now`; says when to look again, if ever.
     pub fn advance(&mut self, spec: &Spec, fate: &Fate<'_>, now: Millis) -> Option<Millis> {
         loop {
-            let cell = self.cells.iter().enumerate().filter_map(|(index, cell)| Some((cell.due()?, index))).min();
+            let cell =
+                self.cells.iter().enumerate().filter_map(|(index, cell)| Some((cell.due()?, index))).min();
             let deadline = spec.deadline().filter(|_| self.stop.is_none() && !self.is_over());
             let deadline = deadline.map(|after| self.began.saturating_add(after));
             match (cell, deadline) {
@@ -131,7 +132,8 @@ impl Life {
                 self.cells[index].stage = self.run(spec, fate, index, at);
             }
             Stage::Warming { since, up, ends } if ends.is_none_or(|(end, _)| up <= end) => {
-                self.cells[index].stage = Stage::Running { since, ready: self.ready(spec, fate, index, up), ends };
+                self.cells[index].stage =
+                    Stage::Running { since, ready: self.ready(spec, fate, index, up), ends };
             }
             Stage::Warming { since, ends: Some((_, code)), .. }
             | Stage::Running { since, ends: Some((_, code)), .. } => {

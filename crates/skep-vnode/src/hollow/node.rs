@@ -226,14 +226,16 @@ mod tests {
         let dark = Dark { per_mille_an_hour: 100, lasts: Spread::fixed(600_000) };
         let config = Config { failures: Failures { dark, ..Failures::default() }, ..Config::default() };
         let day = 480_000 * HOUR;
-        let dark_at = |now: Millis| {
-            (0..1000).filter(|n| dark_until(&config, &format!("h-{n}"), now).is_some()).count()
-        };
+        let dark_at =
+            |now: Millis| (0..1000).filter(|n| dark_until(&config, &format!("h-{n}"), now).is_some()).count();
         // 100 of 1,000 in an hour for a sixth of one.
         let seen: usize = (0..60).map(|minute| dark_at(day + minute * 60_000)).sum();
         let mean = seen / 60;
         assert!((8..=28).contains(&mean), "{mean}");
-        let name = (0..1000).map(|n| format!("h-{n}")).find(|name| dark_until(&config, name, day).is_some()).unwrap();
+        let name = (0..1000)
+            .map(|n| format!("h-{n}"))
+            .find(|name| dark_until(&config, name, day).is_some())
+            .unwrap();
         let until = dark_until(&config, &name, day).unwrap();
         assert!(until > day && until <= day + 600_000);
         assert_eq!(dark_until(&Config::default(), &name, day), None);
@@ -242,7 +244,8 @@ mod tests {
     #[test]
     fn beats_are_spread_around_the_pause() {
         let config = Config::default();
-        let pauses: std::collections::BTreeSet<_> = (0..100).map(|beat| pause(&config, "h-1", beat)).collect();
+        let pauses: std::collections::BTreeSet<_> =
+            (0..100).map(|beat| pause(&config, "h-1", beat)).collect();
         assert!(pauses.len() > 90);
         assert!(pauses.iter().all(|pause| (18_000..=22_000).contains(pause)), "{pauses:?}");
     }

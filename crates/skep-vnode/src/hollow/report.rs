@@ -36,11 +36,7 @@ pub struct Subject<'a> {
 ///
 /// # Errors
 /// When a status cannot be written as JSON, which none from here does.
-pub fn changes(
-    pod: &Subject<'_>,
-    old: &PodStatus,
-    now: Millis,
-) -> Result<Option<Value>, serde_json::Error> {
+pub fn changes(pod: &Subject<'_>, old: &PodStatus, now: Millis) -> Result<Option<Value>, serde_json::Error> {
     patch(old, &status(pod, old, now), pod.uid)
 }
 
@@ -73,7 +69,8 @@ fn runtime(pod: &Subject<'_>, now: Millis) -> PodRuntimeStatus {
     };
     let inits = spec.inits();
     let parts = spec.parts().zip(life.cells()).enumerate();
-    let mut statuses: Vec<_> = parts.map(|(index, (part, cell))| container(pod, index, part, cell, now)).collect();
+    let mut statuses: Vec<_> =
+        parts.map(|(index, (part, cell))| container(pod, index, part, cell, now)).collect();
     let container_statuses = statuses.split_off(inits.min(statuses.len()));
     PodRuntimeStatus {
         observed_generation: pod.generation,

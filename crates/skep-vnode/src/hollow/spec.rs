@@ -206,8 +206,10 @@ mod tests {
     #[test]
     fn pods_of_a_template_share_it_and_what_nobody_uses_goes() {
         let spec = |n: usize| -> Spec {
-            serde_json::from_value(json!({"containers": [{"name": "c", "image": format!("i:{n}")}], "volumes": []}))
-                .unwrap()
+            serde_json::from_value(
+                json!({"containers": [{"name": "c", "image": format!("i:{n}")}], "volumes": []}),
+            )
+            .unwrap()
         };
         let mut specs = Specs::default();
         let kept = specs.share(spec(0));

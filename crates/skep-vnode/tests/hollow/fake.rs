@@ -38,7 +38,9 @@ fn is_ready(pod: &Value) -> bool {
 
 /// Deletes as a person does: the pod stays for its grace period.
 fn ask_to_go(fake: &FakeApiServer, name: &str) {
-    let at = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(30)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let at = (jiff::Timestamp::now() + jiff::SignedDuration::from_secs(30))
+        .strftime("%Y-%m-%dT%H:%M:%SZ")
+        .to_string();
     assert!(fake.edit("pods", "default", name, |pod| {
         pod["metadata"]["deletionTimestamp"] = json!(at);
         pod["metadata"]["deletionGracePeriodSeconds"] = json!(30);
@@ -60,7 +62,10 @@ async fn nodes_register_and_their_pods_run_and_go() {
     fake.plant(pod("web", "h-1", |_| {}));
     fake.plant(pod("elsewhere", "real", |_| {}));
     let web = until_pod(&fake, "web", "ready", is_ready).await;
-    assert_eq!((web["status"]["phase"].as_str(), web["status"]["podIP"].is_string()), (Some("Running"), true));
+    assert_eq!(
+        (web["status"]["phase"].as_str(), web["status"]["podIP"].is_string()),
+        (Some("Running"), true)
+    );
     assert_eq!(web["status"]["containerStatuses"][0]["imageID"], "hollow://i");
     assert_eq!(find(&fake, "pods", "elsewhere").unwrap()["status"], json!({"phase": "Pending"}));
 
@@ -110,11 +115,15 @@ async fn a_dark_node_says_nothing_until_it_is_back() {
     }
     let label = |value: &str| {
         let value = value.to_owned();
-        fake.edit("nodes", "", "h-1", move |node| node["metadata"]["labels"]["skep.dev/hollow"] = json!(value));
+        fake.edit("nodes", "", "h-1", move |node| {
+            node["metadata"]["labels"]["skep.dev/hollow"] = json!(value)
+        });
     };
     label("dark");
     // The light of the other one shows that time passes; two of its beats are enough for one of ours.
-    let beat = |name: &'static str| find(&fake, "leases.coordination.k8s.io", name).unwrap()["spec"]["renewTime"].clone();
+    let beat = |name: &'static str| {
+        find(&fake, "leases.coordination.k8s.io", name).unwrap()["spec"]["renewTime"].clone()
+    };
     for _ in 0..2 {
         let before = beat("h-2");
         until("a beat of the other node", || async { (beat("h-2") != before).then_some(()) }).await;
@@ -143,7 +152,10 @@ async fn a_new_process_goes_on_where_the_old_one_was() {
     let web = until_pod(&fake, "web", "ready", is_ready).await;
     fleet.stop().await;
     let fleet = Running::start(fake.client(), quick(), vec![node("h-1")]);
-    until("the node is taken over", || async { (fleet.figures.nodes.load(Ordering::Relaxed) == 1).then_some(()) }).await;
+    until("the node is taken over", || async {
+        (fleet.figures.nodes.load(Ordering::Relaxed) == 1).then_some(())
+    })
+    .await;
     fake.plant(pod("next", "h-1", |_| {}));
     let next = until_pod(&fake, "next", "ready", is_ready).await;
     let same = find(&fake, "pods", "web").unwrap();
@@ -153,9 +165,11 @@ async fn a_new_process_goes_on_where_the_old_one_was() {
     let mut rebooted = node("h-1");
     rebooted.boot = 1;
     fleet.want(vec![rebooted]);
-    until_pod(&fake, "web", "restarts", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1).await;
+    until_pod(&fake, "web", "restarts", |pod| pod["status"]["containerStatuses"][0]["restartCount"] == 1)
+        .await;
     fleet.want(Vec::new());
-    until("no node is played", || async { (fleet.figures.nodes.load(Ordering::Relaxed) == 0).then_some(()) }).await;
+    until("no node is played", || async { (fleet.figures.nodes.load(Ordering::Relaxed) == 0).then_some(()) })
+        .await;
     fleet.stop().await;
 }
 
@@ -169,7 +183,8 @@ async fn a_node_of_somebody_else_is_left_alone_and_a_deleted_one_is_made_again()
     let first = until("the other node", || async { find(&fake, "nodes", "h-2") }).await;
     let api = kube::Api::<k8s_openapi::api::core::v1::Node>::all(fake.client());
     api.delete("h-2", &kube::api::DeleteParams::default()).await.unwrap();
-    let lease = kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(fake.client(), "kube-node-lease");
+    let lease =
+        kube::Api::<k8s_openapi::api::coordination::v1::Lease>::namespaced(fake.client(), "kube-node-lease");
     let _ = lease.delete("h-2", &kube::api::DeleteParams::default()).await;
     until("it to be made again", || async {
         find(&fake, "nodes", "h-2").filter(|node| node["metadata"]["uid"] != first["metadata"]["uid"])

@@ -183,7 +183,8 @@ fn hollow_nodes(global: &Global, args: &part::Vnode, count: u32) -> Result<()> {
     runtime::service(async {
         let frame = Frame::new(global, &args.common, hollow::NAME).await?;
         let version = frame.client.apiserver_version().await.map_err(failed)?.git_version;
-        let nodes = (0..count).map(|number| hollow_node(args, number, &version)).collect::<Result<Vec<_>>>()?;
+        let nodes =
+            (0..count).map(|number| hollow_node(args, number, &version)).collect::<Result<Vec<_>>>()?;
         // Neither changes while this program runs.
         let ((_clients, clients), (_nodes, nodes)) = (channel(frame.client), channel(Arc::new(nodes)));
         let figures = Arc::new(Figures::default());

@@ -76,7 +76,9 @@ pub async fn register(client: Client, spec: Arc<NodeSpec>) -> Done {
             // What a person said about it stays.
             let missing: serde_json::Map<_, _> = labels
                 .iter()
-                .filter(|(key, value)| have.get(*key) != Some(value) && !(*key == HOLLOW && have.contains_key(*key)))
+                .filter(|(key, value)| {
+                    have.get(*key) != Some(value) && !(*key == HOLLOW && have.contains_key(*key))
+                })
                 .map(|(key, value)| (key.clone(), json!(value)))
                 .collect();
             if !missing.is_empty() {
@@ -164,8 +166,12 @@ async fn lease(client: &Client, name: &str, uid: &str) -> kube::Result<()> {
 pub async fn patch(client: Client, namespace: Arc<str>, name: String, patch: Value) -> Done {
     let api = Api::<Seen>::namespaced(client, &namespace);
     let patch = Patch::Strategic(patch);
-    answer(async { api.patch_status(&name, &PatchParams::default(), &patch).await.map(|seen| Done::Patched(Box::new(seen))) })
-        .await
+    answer(async {
+        api.patch_status(&name, &PatchParams::default(), &patch)
+            .await
+            .map(|seen| Done::Patched(Box::new(seen)))
+    })
+    .await
 }
 
 /// Takes a pod that has ended out of the API.

@@ -48,7 +48,8 @@ impl Fleet {
     /// Takes over which nodes should be there.
     pub(super) fn take_nodes(&mut self) {
         let wanted = self.wanted.borrow_and_update().clone();
-        let names: HashMap<&str, &Arc<NodeSpec>> = wanted.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+        let names: HashMap<&str, &Arc<NodeSpec>> =
+            wanted.iter().map(|spec| (spec.name.as_str(), spec)).collect();
         let gone: Vec<Arc<str>> =
             self.nodes.keys().filter(|name| !names.contains_key(&***name)).cloned().collect();
         for name in gone {

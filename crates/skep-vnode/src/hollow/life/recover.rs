@@ -32,7 +32,8 @@ impl Life {
                 let since = millis(running.started_at.as_ref()).unwrap_or(now);
                 life.cells[index].stage = life.run(spec, fate, index, since);
             } else if life.cells[index].last.is_some() {
-                life.cells[index].stage = Stage::Waiting { until: now + Millis::from(life.cells[index].delay) };
+                life.cells[index].stage =
+                    Stage::Waiting { until: now + Millis::from(life.cells[index].delay) };
             }
         }
         if life.stop.is_some() {

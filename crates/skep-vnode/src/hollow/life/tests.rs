@@ -134,7 +134,8 @@ fn init_containers_come_first_and_sidecars_end_last() {
 #[test]
 fn an_init_container_that_cannot_start_fails_a_pod_that_must_not_restart() {
     let config = config();
-    let value = json!({"restartPolicy": "Never", "initContainers": [{"name": "i"}], "containers": [{"name": "c"}]});
+    let value =
+        json!({"restartPolicy": "Never", "initContainers": [{"name": "i"}], "containers": [{"name": "c"}]});
     let mut pod = Pod::ordered(&config, value, Some(Ordered::FailStart));
     assert_eq!(pod.line(3_000), "Failed ready=False restarts=0");
     assert!(pod.life.is_over());

@@ -137,7 +137,11 @@ async fn programs(engine: &Engine, image: &ImageRef) -> Result<PathBuf> {
 /// The address and the interface by which this machine reaches the gateway. Nothing is sent.
 fn way_to(server: &str) -> Result<(Ipv4Addr, String)> {
     let failed = |why: String| {
-        Error::new(Code::new(8117), Exit::Failure, format!("this machine has no way to the gateway {server}: {why}"))
+        Error::new(
+            Code::new(8117),
+            Exit::Failure,
+            format!("this machine has no way to the gateway {server}: {why}"),
+        )
     };
     let authority = server.strip_prefix("https://").unwrap_or(server).trim_end_matches('/');
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).map_err(|error| failed(error.to_string()))?;
@@ -166,7 +170,8 @@ fn keep(path: &Path, invitation: &Invitation) -> Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(STATE).map_err(wrong)?;
     let new = path.with_extension("new");
     let _ = fs::remove_file(&new);
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(wrong)?;
+    let mut file =
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new).map_err(wrong)?;
     std::io::Write::write_all(&mut file, text.as_bytes()).and_then(|()| file.sync_all()).map_err(wrong)?;
     fs::rename(&new, path).map_err(wrong)
 }

@@ -3,11 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::{
-    Api, Client,
-    api::PostParams,
-    runtime::wait::await_condition,
-};
+use kube::{Api, Client, api::PostParams, runtime::wait::await_condition};
 use serde_json::json;
 use skep_agent::invitation::Invitation;
 use skep_api::{Code, Machine, MachineClass, Provider, condition, condition::ConditionType};
@@ -65,8 +61,8 @@ async fn create(client: &Client, args: &Join) -> Result<Machine> {
         "apiVersion": "skep.dev/v1alpha1", "kind": "Machine", "metadata": {"name": args.named.name},
         "spec": {"cluster": cluster, "zone": zone, "template": {"machineClass": class.metadata.name}},
     });
-    let machine: Machine = serde_json::from_value(machine)
-        .map_err(|error| Error::new(code::INVALID, Exit::Usage, error))?;
+    let machine: Machine =
+        serde_json::from_value(machine).map_err(|error| Error::new(code::INVALID, Exit::Usage, error))?;
     let api: Api<Machine> = Api::namespaced(client.clone(), &args.named.project);
     api.create(&PostParams::default(), &machine).await.map_err(|error| error::api(&what(args), &error))
 }
@@ -82,8 +78,10 @@ async fn check(client: &Client, machine: &Machine, args: &Join) -> Result<()> {
     if class.spec.provider == Provider::Static {
         return Ok(());
     }
-    let message = format!("{} is made by the infrastructure {} and joins by itself", what(args), class.spec.provider);
-    Err(Error::new(Code::new(8118), Exit::Refused, message).help("only machines of a class with provider Static are brought"))
+    let message =
+        format!("{} is made by the infrastructure {} and joins by itself", what(args), class.spec.provider);
+    Err(Error::new(Code::new(8118), Exit::Refused, message)
+        .help("only machines of a class with provider Static are brought"))
 }
 
 /// The text of the machine's own invitation, once the operator has written it.
@@ -109,6 +107,7 @@ async fn invitation(client: &Client, args: &Join, uid: Option<&str>) -> Result<S
             return Err(Error::new(code::TIMEOUT, Exit::Timeout, message));
         }
     };
-    let text = secret.data.as_ref().and_then(|data| data.get(KEY)).map(|text| text.0.clone()).unwrap_or_default();
+    let text =
+        secret.data.as_ref().and_then(|data| data.get(KEY)).map(|text| text.0.clone()).unwrap_or_default();
     String::from_utf8(text).map_err(|error| Error::new(code::API, Exit::Failure, error))
 }
