@@ -79,6 +79,8 @@ pub struct Fleet {
     pods: HashMap<Arc<str>, PodEntry>,
     /// Nodes that are told to be dark.
     dark: HashSet<Arc<str>>,
+    /// Those of the list that is being delivered.
+    dark_listing: Option<HashSet<Arc<str>>>,
     specs: Specs,
     /// Namespaces, each once.
     names: HashSet<Arc<str>>,
@@ -117,6 +119,7 @@ impl Fleet {
             nodes: HashMap::new(),
             pods: HashMap::new(),
             dark: HashSet::new(),
+            dark_listing: None,
             specs: Specs::default(),
             names: HashSet::new(),
             addresses: Addresses::default(),

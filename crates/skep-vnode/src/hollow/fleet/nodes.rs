@@ -229,12 +229,20 @@ impl Fleet {
     /// Nodes that a person has told to be dark, or no more.
     pub(super) fn take_dark(&mut self, event: Result<Event<Named>, watcher::Error>) {
         match event {
-            Ok(Event::Init) => {
-                let names: Vec<_> = self.dark.drain().collect();
-                names.iter().for_each(|name| self.turn(name));
+            Ok(Event::Init) => self.dark_listing = Some(HashSet::new()),
+            Ok(Event::InitDone) => {
+                let listed = self.dark_listing.take().unwrap_or_default();
+                let back: Vec<_> = self.dark.difference(&listed).cloned().collect();
+                for name in back {
+                    self.dark.remove(&name);
+                    self.turn(&name);
+                }
             }
             Ok(Event::Apply(node) | Event::InitApply(node)) => {
                 let name: Arc<str> = Arc::from(node.name_any());
+                if let Some(listing) = &mut self.dark_listing {
+                    listing.insert(name.clone());
+                }
                 if let Some(entry) = self.nodes.get_mut(&name) {
                     entry.dark = true;
                 }
@@ -245,7 +253,6 @@ impl Fleet {
                 self.dark.remove(&name);
                 self.turn(&name);
             }
-            Ok(Event::InitDone) => {}
             Err(error) => tracing::debug!(%error, "the watch of dark nodes failed, it goes on by itself"),
         }
     }
