@@ -66,11 +66,12 @@ impl MachineReconciler {
             }
             RepairAction::Replace | RepairAction::Evacuate => {
                 self.applier.delete_if_exists::<Machine>(&Key::of(machine), Some(uid)).await?;
-                self.done(machine, &order, Outcome::Done, seen);
+                // Not written down as done: the order ends with the machine, and stands if the machine has not gone.
+                self.tell(machine, &order, Outcome::Done);
                 if let Some(node) = node {
                     seen.node = Sight::There(node.into());
                 }
-                Ok(Some(Next::Done))
+                Ok(Some(Next::After(drain::AGAIN)))
             }
         }
     }
@@ -108,6 +109,11 @@ impl MachineReconciler {
     fn done(&self, machine: &Machine, order: &RepairOrder, outcome: Outcome, seen: &mut Seen) {
         let rebooted = outcome == Outcome::Done && order.action == RepairAction::Reboot;
         seen.repaired = Some(Repaired { order: order.at.clone(), rebooted });
+        self.tell(machine, order, outcome);
+    }
+
+    /// Counts what became of an order, and tells people.
+    fn tell(&self, machine: &Machine, order: &RepairOrder, outcome: Outcome) {
         self.config.figures.done(order.action, outcome);
         let recorder = &self.config.recorder;
         let (severity, reason, text) = match outcome {
