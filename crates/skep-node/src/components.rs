@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 use skep_api::{ComponentMode, Components};
-use skep_engine::{coredns_image, metrics_server_image};
+use skep_engine::{COREDNS, METRICS_SERVER, coredns_image, metrics_server_image};
 use skep_kubeops::{Applier, Force};
 
 const DNS: &str = include_str!("../../../deploy/components/dns.yaml");
@@ -24,25 +24,39 @@ pub struct Settings {
     pub domain: String,
     /// Whether nodes have a resolver for names outside of the cluster.
     pub forward: bool,
+    /// Whether nodes pull from our registry; if not, they pull what upstream publishes.
+    pub registry: bool,
 }
 
 /// The objects that are wanted, in the order in which they are applied.
 pub fn objects(settings: &Settings) -> Vec<Value> {
+    let (dns, metrics) = images(settings.registry);
     let mut texts = Vec::new();
     if settings.components.dns == ComponentMode::Managed {
         let forward = if settings.forward { FORWARD } else { "" };
         texts.push(
-            DNS.replace("{image}", &coredns_image().to_string())
+            DNS.replace("{image}", &dns)
                 .replace("{address}", &settings.dns.to_string())
                 .replace("{domain}", &settings.domain)
                 .replace("{forward}", forward),
         );
     }
     if settings.components.metrics == ComponentMode::Managed {
-        texts.push(METRICS.replace("{image}", &metrics_server_image().to_string()));
+        texts.push(METRICS.replace("{image}", &metrics));
     }
     // A test reads every manifest.
     texts.iter().flat_map(|text| serde_saphyr::from_multiple::<Value>(text).unwrap_or_default()).collect()
+}
+
+/// Images of CoreDNS and metrics-server. Upstream's are where their own release notes and manifests say.
+fn images(ours: bool) -> (String, String) {
+    if ours {
+        return (coredns_image().to_string(), metrics_server_image().to_string());
+    }
+    (
+        format!("docker.io/coredns/coredns:{}", COREDNS.trim_start_matches('v')),
+        format!("registry.k8s.io/metrics-server/metrics-server:{METRICS_SERVER}"),
+    )
 }
 
 /// Applies them all.
@@ -68,6 +82,7 @@ mod tests {
             dns: [10, 96, 0, 10].into(),
             domain: "cluster.local".into(),
             forward,
+            registry: !forward,
         }
     }
 
@@ -93,6 +108,7 @@ mod tests {
         settings.components.metrics = ComponentMode::Off;
         let text = serde_json::to_string(&objects(&settings)).unwrap();
         assert!(text.contains("kube-dns") && !text.contains("metrics-server") && !text.contains("forward ."));
+        assert!(text.contains("skep.dev/coredns:v") && !text.contains("docker.io"));
         settings.components.dns = ComponentMode::Off;
         assert_eq!(objects(&settings), [] as [Value; 0]);
     }

@@ -89,6 +89,8 @@ impl Machines {
             gateway,
             pod_network: PodNetwork::HostGw,
             kube_proxy: KubeProxyMode::Nftables,
+            registry: None,
+            resolver: true,
             credentials: NodeCredentials::Own,
         };
         self.infrastructures.insert(Kind::Static, Ok(infrastructure));

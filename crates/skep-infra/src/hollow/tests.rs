@@ -50,6 +50,7 @@ pub(crate) fn order(uid: &str) -> Order {
             zone: "a".into(),
             labels: [("a".to_owned(), "machine".to_owned())].into(),
             capacity,
+            registry: None,
         },
     }
 }

@@ -154,7 +154,11 @@ impl MachineReconciler {
         let stale = self.knows_another_token(machine, &way, token.as_ref(), seen).await?;
         let ordered = way.infrastructure.provider.ensure(&order).await?;
         if stale {
-            way.infrastructure.provider.reboot(&uid).await?;
+            match way.infrastructure.provider.reboot(&uid).await {
+                // Whoever brought it starts it with the new one.
+                Ok(()) | Err(skep_infra::Error::NotSupported { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         let state = ordered.state.clone();
         seen.machine = Some(ordered);
@@ -172,6 +176,7 @@ impl MachineReconciler {
                 .map_err(|reason| Error::Network { cluster: found.key.clone(), reason })?,
             domain: control_plane.spec.network.cluster_domain.clone(),
             forward: way.infrastructure.resolver,
+            registry: way.infrastructure.registry.is_some(),
         };
         way.tenant.equip(&found.key, settings).await
     }

@@ -52,8 +52,8 @@ impl MachineReconciler {
                 }
                 match infrastructure.provider.reboot(uid).await {
                     Ok(()) => self.done(machine, &order, Outcome::Done, seen),
-                    // Then it is made anew by the rest of the pass.
-                    Err(skep_infra::Error::NoMachine { .. }) => {
+                    // Then it is made anew by the rest of the pass, or what can be done is to replace it.
+                    Err(skep_infra::Error::NoMachine { .. } | skep_infra::Error::NotSupported { .. }) => {
                         self.done(machine, &order, Outcome::NotNeeded, seen);
                     }
                     Err(error) => return Err(error.into()),
