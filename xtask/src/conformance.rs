@@ -105,6 +105,11 @@ pub async fn prepare() -> anyhow::Result<()> {
     binaries::ensure().await.map(drop)
 }
 
+/// An application for nodes to run, put where they pull from; gives its name.
+pub async fn application(layout: &skep_engine::oci::Layout) -> anyhow::Result<String> {
+    images::application(layout).await
+}
+
 /// The quick selection against a cluster, as `make demo` runs it.
 ///
 /// # Errors

@@ -1,9 +1,10 @@
 //! `make demo`: the main job of the product from beginning to end, with the time each step took and the memory of every
 //! process at the end. The installation goes on running, so that whoever tried it can go on.
 
+mod nodes;
+
 use std::{
     path::PathBuf,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -44,12 +45,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let kubeconfig = tempfile::NamedTempFile::new()?;
     std::fs::write(kubeconfig.path(), installation.output(&["kubeconfig", CLUSTER])?)?;
     let kubectl = installation.kubectl()?;
+    let tenant = nodes::Tenant { kubectl: &kubectl, kubeconfig: kubeconfig.path() };
     steps.take("kubectl, through the gateway", || {
         for args in [&["version"][..], &["get", "namespaces"], &["get", "--raw", "/readyz"]] {
-            println!("\n$ kubectl {}", args.join(" "));
-            let status =
-                Command::new(&kubectl).arg("--kubeconfig").arg(kubeconfig.path()).args(args).status()?;
-            anyhow::ensure!(status.success(), "kubectl {} failed: {status}", args.join(" "));
+            tenant.run(args)?;
         }
         println!();
         Ok(())
@@ -59,28 +58,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let verdict = conformance::quick(kubeconfig.path()).await;
     steps.add("upstream's own tests, a quick selection", began.elapsed());
 
-    if !is_root()? {
-        steps.take("hollow nodes: they exist in the API only, because real ones need root", || {
-            let pool = [
-                "create",
-                "nodepool",
-                "hollow",
-                "--cluster",
-                CLUSTER,
-                "--class",
-                "hollow-small",
-                "--replicas",
-                "3",
-            ];
-            installation.skep(&pool)?;
-            let status = Command::new(&kubectl)
-                .arg("--kubeconfig")
-                .arg(kubeconfig.path())
-                .args(["get", "nodes", "-o", "wide"])
-                .status()?;
-            anyhow::ensure!(status.success(), "kubectl get nodes failed: {status}");
-            Ok(())
-        })?;
+    if nix::unistd::geteuid().is_root() {
+        nodes::real(&mut steps, &installation, &tenant).await?;
+    } else {
+        nodes::hollow(&mut steps, &installation, &tenant)?;
     }
 
     println!("\nWhat ran\n");
@@ -97,10 +78,6 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         println!("  {} {command:<14} # {what}", options.skep.display());
     }
     Ok(())
-}
-
-fn is_root() -> anyhow::Result<bool> {
-    Ok(std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self")?) == 0)
 }
 
 /// Steps with the time each took.

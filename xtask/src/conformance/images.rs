@@ -44,6 +44,16 @@ pub async fn ensure(layout: &Layout) -> anyhow::Result<Vec<String>> {
     Ok(made)
 }
 
+/// Upstream's server for tests alone: what it answers shows which pod did.
+pub async fn application(layout: &Layout) -> anyhow::Result<String> {
+    let engine = Engine::from_env()?;
+    let programs = engine.ensure_recipe(&recipe()?, &Lines::stderr()).await?;
+    let name: Name = "skep.dev/demo/agnhost:2.63.0".parse()?;
+    let image = image(vec![program(&programs, "agnhost", "agnhost", 0o755)?], &["/agnhost"], &[]);
+    layout.add(&image, std::slice::from_ref(&name), "")?;
+    Ok(name.to_string())
+}
+
 /// What images are made of.
 struct Parts {
     programs: Artifact,
@@ -63,7 +73,7 @@ impl Parts {
         let mut all = vec![
             (
                 ["3.10.2", "3.10.1", "3.10"].map(|tag| format!("{REGISTRY}/pause:{tag}")).to_vec(),
-                image(vec![self.program(&self.pause, "pause", "pause", 0o755)?], &["/pause"], &[]),
+                image(vec![program(&self.pause, "pause", "pause", 0o755)?], &["/pause"], &[]),
             ),
             (vec![of("busybox:1.37.0-1")], image(vec![userland.clone()], &[], &["sh"])),
             (vec![of("glibc-dns-testing:2.0.0")], image(vec![userland.clone()], &[], &["bash"])),
@@ -85,32 +95,32 @@ impl Parts {
         let nginx = image(vec![userland.clone(), userland::nginx()], &[], &["nginx", "-g", "daemon off;"]);
         all.push((vec![of("nginx:1.15-4"), of("nginx:1.27-0")], nginx));
         // Belongs to root and has the setuid bit: that it has no effect is what is tested.
-        let setuid = self.program(&self.programs, "nnp", "usr/local/bin/nnp", 0o6755)?;
+        let setuid = program(&self.programs, "nnp", "usr/local/bin/nnp", 0o6755)?;
         all.push((vec![of("nonewprivs:1.4")], image(vec![userland.clone(), setuid], &[], &["nnp"])));
-        let server = self.program(&self.programs, "sample-apiserver", "sample-apiserver", 0o755)?;
+        let server = program(&self.programs, "sample-apiserver", "sample-apiserver", 0o755)?;
         let server = image(vec![userland.clone(), server], &["/sample-apiserver"], &[]);
         all.push((vec![of("sample-apiserver:1.29.2")], server));
-        let mut etcd = self.program(&self.etcd, "etcd", "usr/local/bin/etcd", 0o755)?;
+        let mut etcd = program(&self.etcd, "etcd", "usr/local/bin/etcd", 0o755)?;
         etcd.link("usr/local/bin/etcdctl", "etcd");
         all.push((vec![format!("{REGISTRY}/etcd:3.6.8-0")], image(vec![userland, etcd], &[], &["etcd"])));
         Ok(all)
     }
 
     fn agnhost(&self) -> anyhow::Result<Layer> {
-        let mut layer = self.program(&self.programs, "agnhost", "agnhost", 0o755)?;
+        let mut layer = program(&self.programs, "agnhost", "agnhost", 0o755)?;
         layer.link("agnhost-2", "agnhost").directory("uploads", 0o755);
         for file in ["localhost.crt", "localhost.key"] {
             layer.file(file, 0o644, Content::Of(self.upstream.join("test/images/agnhost/porter").join(file)));
         }
         Ok(layer)
     }
+}
 
-    fn program(&self, of: &Artifact, name: &str, at: &str, mode: u32) -> anyhow::Result<Layer> {
-        let path = of.program(name).with_context(|| format!("{} has no {name}", of.image))?;
-        let mut layer = Layer::default();
-        layer.file(at, mode, Content::Of(std::fs::canonicalize(path)?));
-        Ok(layer)
-    }
+fn program(of: &Artifact, name: &str, at: &str, mode: u32) -> anyhow::Result<Layer> {
+    let path = of.program(name).with_context(|| format!("{} has no {name}", of.image))?;
+    let mut layer = Layer::default();
+    layer.file(at, mode, Content::Of(std::fs::canonicalize(path)?));
+    Ok(layer)
 }
 
 fn image(layers: Vec<Layer>, entrypoint: &[&str], cmd: &[&str]) -> Image {

@@ -1,20 +1,27 @@
-//! The way out: control plane with its data first, then the namespace, then the finalizer.
+//! The way out: control plane with its data first, then the namespace, then the finalizer, once its machines have gone as
+//! well.
 //!
 //! Every step is asked for again on every pass until it is seen done, so that it does not matter which call failed or
 //! at which line the process died.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use skep_api::cluster::Phase;
 use skep_api::condition::{self, ConditionType};
 use skep_api::labels::finalizer;
-use skep_api::{Cluster, ControlPlane};
+use skep_api::{Cluster, ControlPlane, Machine, labels};
 use skep_kubeops::events::Severity;
 use skep_kubeops::{Key, Next};
 
 use super::dereference::tenant;
 use super::{ClusterReconciler, Error, build, status};
+
+/// Pause before machines are counted again.
+const AGAIN: Duration = Duration::from_secs(2);
 
 impl ClusterReconciler {
     /// One pass of a deletion.
@@ -22,7 +29,7 @@ impl ClusterReconciler {
         if !skep_kubeops::finalizer::has(cluster, finalizer::CLUSTER) {
             return Ok(Next::Done);
         }
-        let Some(waiting) = self.delete_next(cluster).await? else {
+        let Some((waiting, next)) = self.delete_next(cluster).await? else {
             let namespace = cluster.namespace().unwrap_or_default();
             let api: Api<Cluster> = Api::namespaced(self.config.client.clone(), &namespace);
             skep_kubeops::finalizer::remove(&api, cluster, finalizer::CLUSTER).await?;
@@ -36,13 +43,13 @@ impl ClusterReconciler {
         let new = status::deleting(cluster, &waiting, &now);
         match self.applier.status(cluster, cluster.status.as_ref(), &new).await {
             Err(error) if !error.is_not_found() => Err(error.into()),
-            // The watches of the control plane and of the namespace bring the next pass.
-            _ => Ok(Next::Done),
+            _ => Ok(next),
         }
     }
 
-    /// Asks for the next step; says what is waited for, `None` when nothing is left.
-    async fn delete_next(&self, cluster: &Cluster) -> Result<Option<String>, Error> {
+    /// Asks for the next step; says what is waited for, `None` when nothing is left. The watches of the control plane and of
+    /// the namespace bring the next pass; machines are not watched here.
+    async fn delete_next(&self, cluster: &Cluster) -> Result<Option<(String, Next)>, Error> {
         let tenant = tenant(cluster);
         let secret =
             Key::namespaced(cluster.namespace().unwrap_or_default(), build::kubeconfig_name(cluster));
@@ -56,7 +63,7 @@ impl ClusterReconciler {
             if found.metadata.deletion_timestamp.is_none() {
                 self.applier.delete_if_exists::<ControlPlane>(&key, found.metadata.uid.as_deref()).await?;
             }
-            return Ok(Some(removal(&found)));
+            return Ok(Some((removal(&found), Next::Done)));
         }
         let key = Key::cluster(tenant.as_str());
         match self.applier.get::<Namespace>(&key).await? {
@@ -64,10 +71,26 @@ impl ClusterReconciler {
                 if found.metadata.deletion_timestamp.is_none() {
                     self.applier.delete_if_exists::<Namespace>(&key, found.metadata.uid.as_deref()).await?;
                 }
-                Ok(Some(format!("namespace {tenant} is being removed")))
+                Ok(Some((format!("namespace {tenant} is being removed"), Next::Done)))
             }
-            _ => Ok(None),
+            _ => Ok(self.machines(cluster).await?.map(|waiting| (waiting, Next::After(AGAIN)))),
         }
+    }
+
+    /// Machines go by themselves when their cluster does, each as its infrastructure can; a cluster that is gone has none.
+    async fn machines(&self, cluster: &Cluster) -> Result<Option<String>, Error> {
+        let namespace = cluster.namespace().unwrap_or_default();
+        let api: Api<Machine> = Api::namespaced(self.config.client.clone(), &namespace);
+        let of_cluster = format!("{}={}", labels::CLUSTER, cluster.name_any());
+        let params = ListParams::default().labels(&of_cluster);
+        let left = api
+            .list_metadata(&params)
+            .await
+            .map_err(|error| skep_kubeops::Error::api::<Machine>("list", &of_cluster, error))?
+            .items
+            .len();
+        Ok((left > 0)
+            .then(|| format!("{left} of its machines are being removed; `skep get machines` says more")))
     }
 }
 

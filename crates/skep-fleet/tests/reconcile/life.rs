@@ -5,9 +5,9 @@ use std::sync::Arc;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use serde_json::json;
-use skep_api::Cluster;
 use skep_api::cluster::Phase;
 use skep_api::condition::ConditionType::{Accepted, Paused, Progressing, Ready};
+use skep_api::{Cluster, Machine};
 use skep_kubeops::Reconciler as _;
 
 use crate::hub::{Hub, delete_secret};
@@ -170,6 +170,24 @@ async fn a_deletion_says_what_it_waits_for_and_leaves_nothing() {
     assert_eq!(hub.cluster().unwrap().status.unwrap().phase, Some(Phase::Deleting));
     hub.settle().await.unwrap();
     assert!(hub.cluster().is_none() && hub.control_plane().is_none());
+}
+
+#[tokio::test]
+async fn a_cluster_is_gone_when_its_machines_are() {
+    let mut hub = running().await;
+    hub.fake.plant(json!({
+        "apiVersion": "skep.dev/v1alpha1", "kind": "Machine",
+        "metadata": {"name": "m", "namespace": "default", "labels": {"skep.dev/cluster": "demo"}},
+        "spec": {"cluster": "demo", "zone": "a", "template": {"machineClass": "local-small"}},
+    }));
+    delete(&hub).await;
+    hub.settle().await.unwrap();
+    let said = hub.condition(Ready);
+    assert!(said.contains("1 of its machines are being removed"), "{said}");
+    let machines: Api<Machine> = Api::namespaced(hub.fake.client(), "default");
+    machines.delete("m", &DeleteParams::default()).await.unwrap();
+    hub.settle().await.unwrap();
+    assert!(hub.cluster().is_none());
 }
 
 /// Somebody else's finalizer keeps it, and we have only seen it as it was before: nothing may be made that nobody

@@ -173,7 +173,10 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     tracing::info!(tenant = id, node, why, "node disconnected");
     // Without a handle the connection says goodbye and closes by itself when its last stream has ended.
     drop(agent);
-    let _ = timeout(FAREWELL, &mut driver.0).await;
+    // One that has ended must not be asked again.
+    if !driver.0.is_finished() {
+        let _ = timeout(FAREWELL, &mut driver.0).await;
+    }
     Ok(())
 }
 
