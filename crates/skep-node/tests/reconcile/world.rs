@@ -115,7 +115,7 @@ impl World {
         self.fake.plant(plane);
         self.fake.plant(json!({
             "apiVersion": "skep.dev/v1alpha1", "kind": "Cluster", "metadata": {"namespace": "default", "name": name},
-            "spec": {"reconciliation": "Active"},
+            "spec": {"reconciliation": "Active", "components": {"dns": "Off", "metrics": "Off"}},
             "status": {"tenant": tenant, "version": "v1.36.3", "endpoint": endpoint, "conditions": [{"type": "Ready",
                 "status": "True", "reason": "Serving", "message": "it serves",
                 "lastTransitionTime": "2026-01-01T00:00:00Z"}]},

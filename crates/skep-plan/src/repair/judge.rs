@@ -48,8 +48,8 @@ pub(super) fn judge(
     let since = since.max(seen);
     let open = order.filter(|order| is_open(patient, order));
     if let Some(order) = open {
-        // Not carried out for so long that it never will be.
-        let stuck = after(order.at.max(seen), rules.drain.saturating_add(limit));
+        // Not carried out for so long that it never will be. It may have been well in between.
+        let stuck = after(order.at.max(seen), rules.drain.saturating_add(limit)).max(after(since, limit));
         return match order.action {
             RepairAction::Reboot if now >= stuck && rules.policy == RepairPolicy::Replace => {
                 Judgement::Now(RepairAction::Replace, cause, stuck)

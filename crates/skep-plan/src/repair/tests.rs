@@ -269,6 +269,20 @@ fn state() -> impl Strategy<Value = State> {
     ]
 }
 
+/// A reboot that was ordered long ago and never done, and a machine that has been well since.
+#[test]
+fn an_old_order_does_not_make_a_new_failure_old() {
+    let past = [Past { machine: "m".into(), action: RepairAction::Reboot, at: at(0) }];
+    let rules = Rules { drain: Duration::ZERO, max_unhealthy: Share::Percent(100), ..rules() };
+    let look = |now: i64| {
+        let patients = beside(5, vec![patient("m", "a", State::NotReady(at(1000)))]);
+        decide(&rules, &seen(), &patients, &past, at(now)).orders
+    };
+    let limit = i64::try_from(rules.not_ready.as_secs()).unwrap();
+    assert_eq!(look(1000 + limit - 1), []);
+    assert_eq!(look(1000 + limit)[0].action, RepairAction::Replace);
+}
+
 prop_compose! {
     fn patients()(
         all in prop::collection::vec(

@@ -139,6 +139,7 @@ const BUILT_IN: &[Row] = &[
         true,
         true,
     ),
+    ("apiregistration.k8s.io", "v1", "apiservices", "APIService", false, true, false),
     ("apps", "v1", "daemonsets", "DaemonSet", true, true, true),
     ("apps", "v1", "deployments", "Deployment", true, true, true),
     ("apps", "v1", "replicasets", "ReplicaSet", true, true, true),
