@@ -147,7 +147,8 @@ async fn an_unknown_image_says_which_exist() {
             format!(
                 "image {unknown} is not known. Known: skep.dev/cni:v1.9.1, skep.dev/containerd:v2.2.1, \
                  skep.dev/coredns:v1.15.0, skep.dev/etcd:v3.7.3, skep.dev/kube:v1.35.4, skep.dev/kube:v1.36.3, \
-                 skep.dev/node:v1.35.4, skep.dev/node:v1.36.3, skep.dev/sleeper:v1"
+                 skep.dev/metrics-server:v0.9.0, skep.dev/node:v1.35.4, skep.dev/node:v1.36.3, skep.dev/pause:v1, \
+                 skep.dev/sleeper:v1"
             )
         );
     }
