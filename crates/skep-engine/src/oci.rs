@@ -7,6 +7,7 @@ mod archive;
 mod image;
 mod layer;
 mod layout;
+mod linked;
 mod name;
 mod own;
 mod registry;

@@ -1,9 +1,11 @@
-//! Images from archives: what `docker save`, `podman save --format oci-archive`, `buildx --output type=oci` and others write.
+//! Images from and to archives: what `docker save`, `podman save --format oci-archive`, `buildx --output type=oci` and others
+//! write and read.
 
-use std::io::{self, Read};
+use std::collections::BTreeSet;
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use super::layout::{Descriptor, INDEX, Index, Layout, MANIFEST, MAX_INDEX};
+use super::layout::{Descriptor, INDEX, Index, LAYOUT, Layout, MANIFEST, MAX_INDEX};
 use super::name::Name;
 use crate::error::{Error, Result};
 
@@ -32,7 +34,7 @@ impl Layout {
             let known = name.cloned().or_else(|| descriptor.name());
             let known =
                 known.ok_or_else(|| refuse("an image in it has no name: give it one with --name".into()))?;
-            self.check(&descriptor, 0).map_err(refuse)?;
+            self.blobs_of(&descriptor, 0).map_err(refuse)?;
             named.push((known.clone(), descriptor.named(&known)));
         }
         if named.is_empty() {
@@ -41,6 +43,41 @@ impl Layout {
         let (names, descriptors) = named.into_iter().unzip();
         self.publish(descriptors)?;
         Ok(names)
+    }
+
+    /// Writes images as an OCI archive, which container tools read. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Archive`] about `to` when an image is not here whole; [`Error::Io`].
+    pub fn save(&self, images: &[Descriptor], to: &Path) -> Result<()> {
+        let refuse = |why: String| Error::Archive { path: to.to_owned(), why };
+        let mut blobs = BTreeSet::new();
+        for image in images {
+            blobs.extend(self.blobs_of(image, 0).map_err(refuse)?);
+        }
+        let paths: Vec<_> = blobs.iter().filter_map(|digest| self.blob(digest)).collect();
+        let index = serde_json::to_vec(&Index::of(images.to_vec())).unwrap_or_default();
+        let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || {
+            // Whole or not at all.
+            let mut file = tempfile::NamedTempFile::new_in(dir)?;
+            let mut archive = tar::Builder::new(io::BufWriter::new(&mut file));
+            archive.mode(tar::HeaderMode::Deterministic);
+            for (name, content) in [("oci-layout", LAYOUT.as_bytes()), ("index.json", &index)] {
+                let mut header = tar::Header::new_ustar();
+                header.set_mode(0o644);
+                header.set_size(content.len() as u64);
+                archive.append_data(&mut header, name, content)?;
+            }
+            for path in paths {
+                let name = path.file_name().unwrap_or_default();
+                archive.append_path_with_name(&path, Path::new("blobs/sha256").join(name))?;
+            }
+            archive.into_inner()?.flush()?;
+            file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+            file.persist(to).map_err(|error| error.error).map(drop)
+        };
+        write().map_err(Error::io("write", to, 0))
     }
 
     /// Copies the blobs, each under the digest it really has, and gives back the index.
@@ -71,8 +108,9 @@ impl Layout {
         })
     }
 
-    /// Whether everything an image refers to is there. Of an index the images for other machines may be missing.
-    fn check(&self, descriptor: &Descriptor, depth: usize) -> std::result::Result<(), String> {
+    /// Digests of everything an image consists of, all of which is there. Of an index the images for other machines may
+    /// be missing.
+    fn blobs_of(&self, descriptor: &Descriptor, depth: usize) -> std::result::Result<Vec<String>, String> {
         let digest = &descriptor.digest;
         let missing =
             || format!("the blob {} is missing or damaged", digest.chars().take(80).collect::<String>());
@@ -88,19 +126,18 @@ impl Layout {
         match descriptor.media_type.as_str() {
             INDEX | "application/vnd.docker.distribution.manifest.list.v2+json" => {
                 let there = content.manifests.iter().filter(|inner| self.blob(&inner.digest).is_some());
-                let checked =
-                    there.map(|inner| self.check(inner, depth + 1)).collect::<Result<Vec<()>, _>>()?;
-                if checked.is_empty() {
-                    Err(format!("none of the images of {digest} is in it"))
-                } else {
-                    Ok(())
+                let parts: Vec<Vec<String>> =
+                    there.map(|inner| self.blobs_of(inner, depth + 1)).collect::<Result<_, _>>()?;
+                if parts.is_empty() {
+                    return Err(format!("none of the images of {digest} is in it"));
                 }
+                Ok(parts.into_iter().flatten().chain([digest.clone()]).collect())
             }
             MANIFEST | "application/vnd.docker.distribution.manifest.v2+json" => {
-                let all = content.config.iter().chain(&content.layers);
-                match all.into_iter().find(|part| self.blob(&part.digest).is_none()) {
+                let parts = content.config.iter().chain(&content.layers);
+                match parts.clone().find(|part| self.blob(&part.digest).is_none()) {
                     Some(part) => Err(format!("the blob {} is missing or damaged", part.digest)),
-                    None => Ok(()),
+                    None => Ok(parts.map(|part| part.digest.clone()).chain([digest.clone()]).collect()),
                 }
             }
             other => Err(format!("{digest} is of the unknown kind {other}")),
@@ -170,6 +207,22 @@ mod tests {
         let names = layout.load(archive(from.path(), |_| true).path(), None).unwrap();
         assert_eq!(names, ["example.org/app:1".parse().unwrap()]);
         assert_eq!(layout.find(&names[0]).unwrap().unwrap().digest, made.digest);
+    }
+
+    #[test]
+    fn what_is_saved_can_be_loaded() {
+        let ((from, made), (dir, layout)) = (source(), target());
+        let name: Name = "example.org/app:1".parse().unwrap();
+        let saved = dir.path().join("saved.tar");
+        let source = Layout::open(from.path()).unwrap();
+        source.save(&[source.find(&name).unwrap().unwrap()], &saved).unwrap();
+        assert_eq!(layout.load(&saved, None).unwrap(), std::slice::from_ref(&name));
+        assert_eq!(layout.find(&name).unwrap().unwrap().digest, made.digest);
+        // What is not here whole is not written at all.
+        fs::remove_file(source.blob(&made.digest).unwrap()).unwrap();
+        fs::remove_file(&saved).unwrap();
+        assert!(matches!(source.save(&[made], &saved), Err(Error::Archive { .. })));
+        assert!(!saved.exists());
     }
 
     #[test]

@@ -22,6 +22,8 @@ const REF_NAME: &str = "org.opencontainers.image.ref.name";
 const MADE_FROM: &str = "dev.skep.made-from";
 pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// What the file `oci-layout` says.
+pub(super) const LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
 /// More than an index with some thousand images.
 pub(super) const MAX_INDEX: u64 = 4 << 20;
 
@@ -71,9 +73,9 @@ fn index_type() -> String {
     INDEX.to_owned()
 }
 
-impl Default for Index {
-    fn default() -> Self {
-        Self { schema_version: 2, media_type: index_type(), manifests: Vec::new() }
+impl Index {
+    pub(super) fn of(manifests: Vec<Descriptor>) -> Self {
+        Self { schema_version: 2, media_type: index_type(), manifests }
     }
 }
 
@@ -114,7 +116,7 @@ impl Layout {
         fs::create_dir_all(&blobs).map_err(Error::io("create", &blobs, 0))?;
         let marker = root.join("oci-layout");
         if !marker.exists() {
-            layout.replace(&marker, br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+            layout.replace(&marker, LAYOUT.as_bytes())?;
         }
         Ok(layout)
     }
@@ -198,7 +200,7 @@ impl Layout {
         let path = self.index_file();
         match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| Error::io("read", &path, 0)(e.into())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Index::default()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Index::of(Vec::new())),
             Err(error) => Err(Error::io("read", &path, 0)(error)),
         }
     }

@@ -3,36 +3,94 @@
 use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::image::{Config, Image};
 use super::layer::{Content, Layer};
+use super::layout::{Descriptor, Layout};
+use super::linked;
+use super::name::Name;
+use crate::catalogue::REGISTRY;
 use crate::digest::Hasher;
-use crate::engine::Artifact;
+use crate::engine::{Artifact, Engine, Source};
 use crate::error::{Error, Result};
+use crate::progress::Progress;
 
 /// Where the programs are in their image, and where they are looked for.
 const BIN: &str = "usr/local/bin";
 
+impl Layout {
+    /// The image of this name: what the engine can make is made, everything else has to be here.
+    ///
+    /// # Errors
+    /// Those of [`Engine::ensure`] and of [`Layout::add`].
+    pub async fn find_or_make(
+        &self,
+        engine: &Engine,
+        name: &Name,
+        progress: &dyn Progress,
+    ) -> Result<Option<Descriptor>> {
+        match program(engine, name, progress).await? {
+            Some(artifact) => find(self, artifact, name).await,
+            None => self.find(name),
+        }
+    }
+}
+
+/// The engine's programs of this name, made if need be; `None` when it knows none.
+pub(super) async fn program(engine: &Engine, name: &Name, progress: &dyn Progress) -> Result<Option<Artifact>> {
+    if name.registry() != REGISTRY {
+        return Ok(None);
+    }
+    match engine.ensure(name.image(), progress).await {
+        Err(Error::UnknownImage { .. }) => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+/// The image of these programs, written unless it is there.
+pub(super) async fn find(layout: &Layout, artifact: Artifact, name: &Name) -> Result<Option<Descriptor>> {
+    let (layout, name) = (layout.clone(), name.clone());
+    let find = move || {
+        let from = made_from(&artifact)?;
+        match layout.find(&name)?.filter(|known| known.made_from() == Some(&from)) {
+            Some(known) => Ok(Some(known)),
+            None => layout.add(&image(&artifact)?, &[name], &from).map(Some),
+        }
+    };
+    tokio::task::spawn_blocking(find).await.unwrap_or(Ok(None))
+}
+
 /// What an image of these programs is made from: changes when they do.
-pub(super) fn made_from(artifact: &Artifact) -> Result<String> {
+fn made_from(artifact: &Artifact) -> Result<String> {
     let mut hasher = Hasher::default();
     for (name, path) in programs(&artifact.bin_dir)? {
-        let file = fs::metadata(&path).map_err(Error::io("read", &path, 0))?;
         hasher.field(name.as_bytes());
         match artifact.digests.get(&name) {
             Some(digest) => hasher.field(digest.as_bytes()),
             // Given directories are not questioned; their files are known by size and time.
-            None => {
-                hasher.field(format!("{} {}.{}", file.size(), file.mtime(), file.mtime_nsec()).as_bytes())
-            }
+            None => hasher.field(known_by(&path)?.as_bytes()),
         }
+    }
+    for library in libraries(artifact)? {
+        hasher.field(library.as_os_str().as_encoded_bytes());
+        hasher.field(known_by(&library)?.as_bytes());
     }
     Ok(hasher.finish())
 }
 
+fn known_by(path: &Path) -> Result<String> {
+    let file = fs::metadata(path).map_err(Error::io("read", path, 0))?;
+    Ok(format!("{} {}.{}", file.size(), file.mtime(), file.mtime_nsec()))
+}
+
+/// What the programs need besides themselves: upstream's are linked statically, ours not always.
+fn libraries(artifact: &Artifact) -> Result<Vec<PathBuf>> {
+    if artifact.source == Source::Own { linked::libraries() } else { Ok(Vec::new()) }
+}
+
 /// The image of these programs: each of them in the search path, links as links. An image of a single program starts it.
-pub(super) fn image(artifact: &Artifact) -> Result<Image> {
+fn image(artifact: &Artifact) -> Result<Image> {
     let mut layer = Layer::default();
     layer.directory("tmp", 0o1777);
     let programs = programs(&artifact.bin_dir)?;
@@ -44,6 +102,7 @@ pub(super) fn image(artifact: &Artifact) -> Result<Image> {
             _ => layer.file(&inside, 0o755, Content::Of(path.clone())),
         };
     }
+    linked::add(&libraries(artifact)?, &mut layer)?;
     let entrypoint = match programs.as_slice() {
         [(only, _)] => vec![format!("/{BIN}/{only}")],
         _ => Vec::new(),
@@ -54,7 +113,7 @@ pub(super) fn image(artifact: &Artifact) -> Result<Image> {
     Ok(Image { layers: vec![layer], config })
 }
 
-fn programs(bin: &Path) -> Result<Vec<(String, std::path::PathBuf)>> {
+fn programs(bin: &Path) -> Result<Vec<(String, PathBuf)>> {
     let entries = fs::read_dir(bin).map_err(Error::io("read", bin, 0))?;
     let mut programs = Vec::new();
     for entry in entries {
@@ -70,8 +129,7 @@ fn programs(bin: &Path) -> Result<Vec<(String, std::path::PathBuf)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::Source;
-
+    
     fn artifact(bin: &Path) -> Artifact {
         let image = "skep.dev/x:1".parse().unwrap();
         Artifact { image, bin_dir: bin.to_owned(), source: Source::Given, digests: Default::default() }

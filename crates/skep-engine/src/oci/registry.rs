@@ -21,7 +21,7 @@ use super::name::Name;
 use super::own;
 use crate::catalogue::REGISTRY;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::Silent;
 
 /// Gives container runtimes what is in a layout, and the engine's programs as images. Plain HTTP, for networks of one
@@ -65,21 +65,13 @@ impl Registry {
     /// The image of this name. What the engine can make is made now.
     async fn resolve(&self, name: &Name) -> Result<Option<Descriptor>> {
         let Shared { layout, engine, writing } = &*self.shared;
-        if name.registry() != REGISTRY {
-            return layout.find(name);
+        match own::program(engine, name, &Silent).await? {
+            Some(artifact) => {
+                let _one = writing.lock().await;
+                own::find(layout, artifact, name).await
+            }
+            None => layout.find(name),
         }
-        let artifact = match engine.ensure(name.image(), &Silent).await {
-            Err(Error::UnknownImage { .. }) => return layout.find(name),
-            other => other?,
-        };
-        let _one = writing.lock().await;
-        let from = own::made_from(&artifact)?;
-        if let Some(known) = layout.find(name)?.filter(|known| known.made_from() == Some(&from)) {
-            return Ok(Some(known));
-        }
-        let (layout, name) = (layout.clone(), name.clone());
-        let write = move || layout.add(&own::image(&artifact)?, &[name], &from).map(Some);
-        tokio::task::spawn_blocking(write).await.unwrap_or(Ok(None))
     }
 }
 

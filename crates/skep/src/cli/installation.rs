@@ -94,6 +94,15 @@ pub enum Image {
         #[arg(required = true)]
         archives: Vec<PathBuf>,
     },
+    /// Write images as an OCI archive, which other container tools and registries take; Skep's own are made if need be
+    Save {
+        /// The archive
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+        /// Names of images, like skep.dev/kube:v1.36.3
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
 }
 
 /// `skep kubectl`

@@ -47,13 +47,17 @@ async fn path(global: &Global, engine: &Engine, name: &str) -> Result<()> {
 
 /// Gives an image, with progress on stderr.
 pub async fn ensure(global: &Global, engine: &Engine, image: &ImageRef) -> Result<skep_engine::Artifact> {
+    Ok(engine.ensure(image, &progress(global)).await?)
+}
+
+/// Shows on stderr what the engine does.
+pub fn progress(global: &Global) -> impl Fn(&Update<'_>) + Send + Sync + 'static {
     let progress = std::sync::Mutex::new(Progress::new(global.quiet));
-    let report = |update: &Update<'_>| {
+    move |update| {
         if let Ok(mut progress) = progress.lock() {
             progress.doing(&format!("{} {}: {}", update.image.name(), update.image.tag(), update.phase));
         }
-    };
-    Ok(engine.ensure(image, &report).await?)
+    }
 }
 
 /// An image, or the Kubernetes version people think of.

@@ -1,10 +1,13 @@
 //! `skep image`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use skep_embedded::Layout as DataDir;
-use skep_engine::oci::{Layout, Listed, Name};
+use skep_engine::{
+    Engine,
+    oci::{Layout, Listed, Name},
+};
 
 use crate::{
     cli::{Global, installation},
@@ -27,7 +30,26 @@ pub async fn run(global: &Global, args: &installation::Image) -> Result<()> {
     match args {
         installation::Image::List { output } => show(&Images(images.list()?), *output),
         installation::Image::Load { name, archives } => load(images, name.as_deref(), archives).await,
+        installation::Image::Save { output, names } => save(global, images, names, output).await,
     }
+}
+
+async fn save(global: &Global, images: Layout, names: &[String], to: &Path) -> Result<()> {
+    let engine = Engine::from_env()?;
+    let progress = super::engine::progress(global);
+    let mut found = Vec::new();
+    for name in names {
+        let name: Name = name.parse()?;
+        let image = images.find_or_make(&engine, &name, &progress).await?;
+        let missing = || {
+            Error::new(code::NOT_FOUND, Exit::NotFound, format!("image {name} is not here"))
+                .help("see what there is with `skep image list` and `skep engine list`")
+        };
+        found.push(image.ok_or_else(missing)?);
+    }
+    let to = to.to_owned();
+    let saved = tokio::task::spawn_blocking(move || images.save(&found, &to)).await;
+    Ok(saved.map_err(|error| Error::new(code::API, Exit::Failure, error))??)
 }
 
 async fn load(images: Layout, name: Option<&str>, archives: &[PathBuf]) -> Result<()> {
