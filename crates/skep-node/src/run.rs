@@ -124,15 +124,23 @@ fn of_cluster(machines: &Cache<Machine>, namespace: &str, cluster: &str) -> Targ
     keys(machines, joins)
 }
 
-/// Machines that may wait for something of their cluster. Those whose node is ready do not, and there may be thousands.
+/// Machines that may wait for something of their cluster.
 fn unsettled(machines: &Cache<Machine>, namespace: &str, cluster: &str) -> Targets {
-    let waits = |machine: &Machine| {
-        let phase = machine.status.as_ref().and_then(|status| status.phase);
+    keys(machines, |machine| {
         machine.spec.cluster == cluster
             && machine.metadata.namespace.as_deref() == Some(namespace)
-            && (phase != Some(MachinePhase::Ready) || machine.metadata.deletion_timestamp.is_some())
-    };
-    keys(machines, waits)
+            && !is_settled(machine)
+    })
+}
+
+/// Whether a machine waits for nothing: it runs and its node is ready. There may be thousands of those. One that is found
+/// stopped while its cluster does not serve keeps the phase it had, and is started when the cluster does.
+fn is_settled(machine: &Machine) -> bool {
+    machine.metadata.deletion_timestamp.is_none()
+        && machine.status.as_ref().is_some_and(|status| {
+            status.phase == Some(MachinePhase::Ready)
+                && condition::is_true(&status.conditions, ConditionType::MachineReady)
+        })
 }
 
 /// Machines that are not accepted, or not yet.
@@ -157,4 +165,30 @@ fn ordered(machines: &Cache<Machine>, pool: &NodePool) -> Targets {
 
 fn keys(machines: &Cache<Machine>, wanted: impl Fn(&Machine) -> bool) -> Targets {
     Targets::Many(machines.select(wanted).iter().map(|machine| Key::of(&**machine)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_that_stands_still_is_not_settled_whatever_its_node_said() {
+        let machine = |phase: &str, runs: &str| -> Machine {
+            serde_json::from_value(json!({
+                "apiVersion": "skep.dev/v1alpha1", "kind": "Machine", "metadata": {"name": "a", "namespace": "n"},
+                "spec": {"cluster": "c", "zone": "a", "template": {"machineClass": "m"}},
+                "status": {"phase": phase, "conditions": [{"type": "MachineReady", "status": runs, "reason": "R",
+                    "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+            }))
+            .unwrap()
+        };
+        assert!(is_settled(&machine("Ready", "True")));
+        assert!(!is_settled(&machine("Ready", "False")));
+        assert!(!is_settled(&machine("NotReady", "True")));
+        let mut leaving = machine("Ready", "True");
+        leaving.metadata.deletion_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        assert!(!is_settled(&leaving));
+    }
 }
