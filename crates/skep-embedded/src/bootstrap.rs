@@ -27,7 +27,7 @@ const MANAGER: &str = "skep";
 /// Requests at a time.
 const PARALLEL: usize = 8;
 /// For one thing to appear.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Pauses between attempts where upstream has no event: from the first to the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
@@ -37,7 +37,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_
 /// [`Error::Hub`] when they do not appear in time.
 pub async fn upstream_roles(client: &Client) -> Result<()> {
     let what = "rights of upstream's controllers";
-    wait_for::<ClusterRoleBinding>(client, Select::named("system:kube-scheduler"), what, |_| true).await
+    wait_for::<ClusterRoleBinding>(client, Select::named("system:kube-scheduler"), what, PATIENCE, |_| true)
+        .await
 }
 
 /// Applies the CRDs and waits until their kinds are served.
@@ -49,7 +50,8 @@ pub async fn crds(client: &Client) -> Result<()> {
     let crds = skep_api::crds();
     apply_all(&applier, &crds).await?;
     let mut missing: Vec<String> = crds.into_iter().filter_map(|crd| crd.metadata.name).collect();
-    wait_for::<CustomResourceDefinition>(client, Select::all(), "custom resource definitions", |crd| {
+    let what = "custom resource definitions";
+    wait_for::<CustomResourceDefinition>(client, Select::all(), what, PATIENCE, |crd| {
         if established(crd) {
             missing.retain(|name| crd.metadata.name.as_ref() != Some(name));
         }
@@ -70,7 +72,7 @@ fn established(crd: &CustomResourceDefinition) -> bool {
 pub async fn objects(client: &Client) -> Result<()> {
     let applier = Applier::new(client.clone(), MANAGER);
     let catalogue = catalogue::starter()?;
-    for grant in roles::grants() {
+    for grant in roles::grants(roles::Subjects::Users) {
         apply(&applier, &grant.role).await?;
         apply(&applier, &grant.binding).await?;
     }
@@ -85,7 +87,8 @@ pub async fn objects(client: &Client) -> Result<()> {
     apply_all(&applier, &catalogue.datastores).await
 }
 
-fn namespace(name: &str) -> Namespace {
+/// A namespace of ours.
+pub fn namespace(name: &str) -> Namespace {
     let labels = BTreeMap::from([(labels::MANAGED_BY.to_owned(), labels::MANAGED_BY_SKEP.to_owned())]);
     let metadata = ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
     Namespace { metadata, ..Namespace::default() }
@@ -95,28 +98,32 @@ async fn apply_all<K: Object + Serialize>(applier: &Applier, objects: &[K]) -> R
     stream::iter(objects).map(|object| apply(applier, object)).buffer_unordered(PARALLEL).try_collect().await
 }
 
-/// Applies one object. "Not found" is tried again for a while: a kind is established a moment before it is served, and
-/// there is no event for that.
 async fn apply<K: Object + Serialize>(applier: &Applier, object: &K) -> Result<()> {
+    let name = format!("{} {}", K::kind(&()), object.meta().name.clone().unwrap_or_default());
+    until_served(&name, || async { applier.apply(object).await.map(drop) }).await
+}
+
+/// Does `attempt` until its kind is served: that is a moment after the kind is established, and there is no event for it.
+///
+/// # Errors
+/// [`Error::Hub`] about `what`: anything but "not found", and that when it lasts.
+pub async fn until_served<F>(what: &str, attempt: impl Fn() -> F) -> Result<()>
+where
+    F: Future<Output = skep_kubeops::Result<()>>,
+{
     let began = Instant::now();
     let mut pause = PAUSES.0;
     loop {
-        match applier.apply(object).await {
-            Ok(_) => return Ok(()),
+        match attempt().await {
+            Ok(()) => return Ok(()),
             Err(error) if error.is_not_found() && began.elapsed() < PATIENCE => sleep(pause).await,
-            Err(error) => {
-                let name = object.meta().name.clone().unwrap_or_default();
-                return Err(Error::Hub {
-                    what: format!("{} {name}", K::kind(&())),
-                    reason: error.to_string(),
-                });
-            }
+            Err(error) => return Err(Error::Hub { what: what.to_owned(), reason: error.to_string() }),
         }
         pause = (pause * 2).min(PAUSES.1);
     }
 }
 
-/// Watches until an object satisfies `done`.
+/// Watches until an object satisfies `done`, for at most `patience`.
 ///
 /// # Errors
 /// [`Error::Hub`] when none does in time; the reason says what the watch met last.
@@ -124,6 +131,7 @@ pub async fn wait_for<K: Object>(
     client: &Client,
     select: Select,
     what: &str,
+    patience: Duration,
     mut done: impl FnMut(&K) -> bool,
 ) -> Result<()> {
     let mut watch = changes::<K>(client.clone(), select, Cache::new());
@@ -137,8 +145,8 @@ pub async fn wait_for<K: Object>(
             }
         }
     };
-    timeout(PATIENCE, seen).await.map_err(|_| Error::Hub {
+    timeout(patience, seen).await.map_err(|_| Error::Hub {
         what: what.to_owned(),
-        reason: trouble.unwrap_or_else(|| format!("not there after {} s", PATIENCE.as_secs())),
+        reason: trouble.unwrap_or_else(|| format!("not there after {} s", patience.as_secs())),
     })
 }

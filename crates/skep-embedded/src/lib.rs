@@ -12,6 +12,7 @@ pub mod attach;
 pub mod board;
 mod bootstrap;
 pub mod catalogue;
+pub mod cell;
 mod child;
 pub mod control;
 pub mod disk;

@@ -8,6 +8,7 @@ pub mod machines;
 pub mod nodes;
 pub mod operator;
 pub mod registry;
+pub mod volumes;
 
 use std::time::Duration;
 

@@ -22,13 +22,29 @@ pub struct Grant {
     pub binding: ClusterRoleBinding,
 }
 
+/// Who the parts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subjects {
+    /// Parts of this process, with certificates. Among them are virtual nodes.
+    Users,
+    /// Pods. The nodes are real ones, and have upstream's roles.
+    ServiceAccounts,
+}
+
 /// Everything an installation grants.
-pub fn grants() -> Vec<Grant> {
-    vec![
-        grant("skep:operator", user(pki::OPERATOR_USER), operator()),
-        grant("skep:gateway", user(pki::GATEWAY_USER), gateway()),
-        grant("skep:nodes", user(pki::NODES_USER), nodes()),
-    ]
+pub fn grants(subjects: Subjects) -> Vec<Grant> {
+    match subjects {
+        Subjects::Users => vec![
+            grant("skep:operator", user(pki::OPERATOR_USER), operator()),
+            grant("skep:gateway", user(pki::GATEWAY_USER), gateway()),
+            grant("skep:nodes", user(pki::NODES_USER), nodes()),
+        ],
+        Subjects::ServiceAccounts => vec![
+            grant("skep:operator", account("skep-operator"), operator()),
+            grant("skep:gateway", account("skep-gateway"), gateway()),
+            grant("skep:volumes", account("skep-volumes"), volumes()),
+        ],
+    }
 }
 
 fn grant(name: &str, subject: Subject, rules: Vec<PolicyRule>) -> Grant {
@@ -49,6 +65,15 @@ fn grant(name: &str, subject: Subject, rules: Vec<PolicyRule>) -> Grant {
 
 fn user(name: &str) -> Subject {
     Subject { api_group: Some(RBAC.into()), kind: "User".into(), name: name.into(), namespace: None }
+}
+
+fn account(name: &str) -> Subject {
+    Subject {
+        api_group: None,
+        kind: "ServiceAccount".into(),
+        name: name.into(),
+        namespace: Some(skep_api::SYSTEM_NAMESPACE.into()),
+    }
 }
 
 const READ: &[&str] = &["get", "list", "watch"];
@@ -84,7 +109,8 @@ fn operator() -> Vec<PolicyRule> {
         rule("", &["pods"], READ),
         rule("", &["pods"], &["delete"]),
         rule("apps", &["replicasets"], READ),
-        rule("coordination.k8s.io", &["leases"], &["get", "create", "update", "patch"]),
+        // Whoever does not lead watches who does.
+        rule("coordination.k8s.io", &["leases"], &["get", "list", "watch", "create", "update", "patch"]),
         events(),
     ]
 }
@@ -96,10 +122,9 @@ fn gateway() -> Vec<PolicyRule> {
     vec![rule(skep_api::GROUP, &["controlplanes"], READ), rule("", &["pods"], READ), shown]
 }
 
-/// What upstream's `system:node` may, without the restriction to own pods (they are all its own), and what a volume
-/// provisioner needs.
+/// What upstream's `system:node` may, without the restriction to own pods (they are all its own), and volumes.
 fn nodes() -> Vec<PolicyRule> {
-    vec![
+    let own = [
         rule("", &["nodes"], &["get", "list", "watch", "create", "patch", "update"]),
         rule("", &["nodes/status"], &["patch", "update"]),
         rule("coordination.k8s.io", &["leases"], &["get", "create", "patch", "update", "delete"]),
@@ -108,12 +133,19 @@ fn nodes() -> Vec<PolicyRule> {
         rule("", &["secrets", "configmaps"], READ),
         rule("", &["serviceaccounts"], &["get"]),
         rule("", &["serviceaccounts/token"], &["create"]),
+        events(),
+    ];
+    own.into_iter().chain(volumes()).collect()
+}
+
+/// What a volume provisioner needs.
+fn volumes() -> Vec<PolicyRule> {
+    vec![
         rule("", &["namespaces"], &["get"]),
         rule("", &["persistentvolumes"], WRITE),
         rule("", &["persistentvolumeclaims"], READ),
         rule("storage.k8s.io", &["storageclasses"], &["get", "list", "watch", "create"]),
         rule("", &["events"], &["create", "patch", "update"]),
-        events(),
     ]
 }
 
@@ -123,7 +155,7 @@ mod tests {
 
     #[test]
     fn nobody_may_do_everything() {
-        for grant in grants() {
+        for grant in grants(Subjects::Users).into_iter().chain(grants(Subjects::ServiceAccounts)) {
             let name = grant.role.metadata.name.unwrap();
             for rule in grant.role.rules.unwrap() {
                 let words = [rule.api_groups, rule.resources, Some(rule.verbs)];
@@ -145,12 +177,14 @@ mod tests {
             let rules: Vec<PolicyRule> = of_secrets(grant);
             rules.iter().any(|rule| rule.resource_names.is_none())
         };
-        let gateway = grants().into_iter().find(|g| g.role.metadata.name.as_deref() == Some("skep:gateway"));
+        let gateway = grants(Subjects::Users)
+            .into_iter()
+            .find(|g| g.role.metadata.name.as_deref() == Some("skep:gateway"));
         let rules: Vec<PolicyRule> = of_secrets(&gateway.unwrap());
         assert_eq!(rules.len(), 1);
         assert_eq!(rules[0].verbs, ["get"]);
         assert_eq!(rules[0].resource_names.as_deref().unwrap_or_default(), ["tunnel", "tunnel-door"]);
-        let names: Vec<_> = grants()
+        let names: Vec<_> = grants(Subjects::Users)
             .iter()
             .filter(|grant| reads_secrets(grant))
             .filter_map(|g| g.role.metadata.name.clone())

@@ -1,6 +1,7 @@
 //! The command line: what can be typed. What it does is in [`crate::commands`].
 
 pub mod autoscaler;
+pub mod cell;
 pub mod cluster;
 pub mod gateway;
 pub mod installation;
@@ -73,6 +74,9 @@ pub enum Command {
     /// Container images for the nodes on this machine
     #[command(subcommand)]
     Image(installation::Image),
+    /// Clusters that host tenants' control planes
+    #[command(subcommand)]
+    Cell(cell::Cell),
     /// Run kubectl against the hub
     Kubectl(installation::Kubectl),
     /// Print the custom resource definitions

@@ -2,6 +2,7 @@
 
 mod autoscaler;
 mod catalogue;
+mod cell;
 mod create;
 mod delete;
 mod describe;
@@ -49,6 +50,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Plan(args) => runtime::command(plan::run(&global, &args)).map(done),
         Command::Engine(args) => runtime::command(engine::run(&global, &args)).map(done),
         Command::Image(args) => runtime::command(image::run(&global, &args)).map(done),
+        Command::Cell(args) => runtime::command(cell::run(&global, &args)).map(done),
         Command::Kubectl(args) => runtime::command(kubectl::run(&global, &args)).map(done),
         Command::Crds => crds().map(done),
         Command::Version(args) => version::run(&args).map(done),
@@ -63,6 +65,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             autoscaler::expander(&global, &args).map(done)
         }
         Command::Node(cli::part::Node::Agent(args)) => node::agent(&args).map(done),
+        Command::Node(cli::part::Node::Volumes(args)) => part::volumes(&global, &args).map(done),
         Command::Node(cli::part::Node::Join(args)) => {
             runtime::command(node::join::run(&global, &args)).map(done)
         }

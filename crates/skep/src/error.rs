@@ -54,6 +54,8 @@ pub mod code {
     pub const API: Code = Code::new(3013);
     /// A part of skep that was started as a program of its own cannot run.
     pub const PART: Code = Code::new(3014);
+    /// A cluster did not become a cell.
+    pub const CELL: Code = Code::new(3015);
 }
 
 impl Error {

@@ -130,7 +130,9 @@ impl Running {
             let conditions = datastore.status.iter().map(|status| &status.conditions);
             conditions.into_iter().any(|all| condition::is_true(all, condition::ConditionType::Ready))
         };
-        if let Err(error) = bootstrap::wait_for(client, select, "datastore main", ready).await {
+        if let Err(error) =
+            bootstrap::wait_for(client, select, "datastore main", bootstrap::PATIENCE, ready).await
+        {
             let warning = format!("{error}; see `skep describe datastore main`");
             tracing::warn!(warning);
             self.board.update(|snapshot| snapshot.warnings.push(warning));

@@ -19,7 +19,10 @@ const LOADERS: &[(&str, &str)] =
 pub(super) fn libraries() -> Result<Vec<PathBuf>> {
     let maps = fs::read_to_string(MAPS).map_err(Error::io("read", Path::new(MAPS), 0))?;
     let mapped: BTreeSet<&str> = maps.lines().filter_map(library).collect();
-    mapped.into_iter().map(|path| fs::canonicalize(path).map_err(Error::io("find", Path::new(path), 0))).collect()
+    mapped
+        .into_iter()
+        .map(|path| fs::canonicalize(path).map_err(Error::io("find", Path::new(path), 0)))
+        .collect()
 }
 
 /// The library of a line of `/proc/PID/maps` (proc_pid_maps(5)): executable, and named like one.
@@ -97,7 +100,9 @@ mod tests {
         let search = search.into_iter().collect::<Vec<_>>().join(":");
         let loader = dir.path().join(loader.strip_prefix("/").unwrap());
         let mut command = std::process::Command::new(&loader);
-        command.args(["--inhibit-cache", "--library-path", &search, "--list"]).arg(std::env::current_exe().unwrap());
+        command
+            .args(["--inhibit-cache", "--library-path", &search, "--list"])
+            .arg(std::env::current_exe().unwrap());
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success() && !said.contains("not found"), "{said}");

@@ -38,7 +38,11 @@ impl Layout {
 }
 
 /// The engine's programs of this name, made if need be; `None` when it knows none.
-pub(super) async fn program(engine: &Engine, name: &Name, progress: &dyn Progress) -> Result<Option<Artifact>> {
+pub(super) async fn program(
+    engine: &Engine,
+    name: &Name,
+    progress: &dyn Progress,
+) -> Result<Option<Artifact>> {
     if name.registry() != REGISTRY {
         return Ok(None);
     }
@@ -129,7 +133,7 @@ fn programs(bin: &Path) -> Result<Vec<(String, PathBuf)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    
+
     fn artifact(bin: &Path) -> Artifact {
         let image = "skep.dev/x:1".parse().unwrap();
         Artifact { image, bin_dir: bin.to_owned(), source: Source::Given, digests: Default::default() }

@@ -24,16 +24,23 @@ pub enum Force {
 /// Kinds that a manifest may be of: kind, plural, whether it has a namespace.
 const KINDS: &[(&str, &str, bool)] = &[
     ("APIService", "apiservices", false),
+    ("ClusterProfile", "clusterprofiles", false),
     ("ClusterRole", "clusterroles", false),
     ("ClusterRoleBinding", "clusterrolebindings", false),
     ("ConfigMap", "configmaps", true),
+    ("CustomResourceDefinition", "customresourcedefinitions", false),
     ("DaemonSet", "daemonsets", true),
+    ("Datastore", "datastores", true),
     ("Deployment", "deployments", true),
+    ("Namespace", "namespaces", false),
     ("PodDisruptionBudget", "poddisruptionbudgets", true),
+    ("Release", "releases", false),
     ("Role", "roles", true),
     ("RoleBinding", "rolebindings", true),
     ("Service", "services", true),
     ("ServiceAccount", "serviceaccounts", true),
+    ("SizeClass", "sizeclasses", false),
+    ("StorageClass", "storageclasses", false),
 ];
 
 /// The path of the objects of a manifest's kind, in its namespace.

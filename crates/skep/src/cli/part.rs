@@ -118,6 +118,21 @@ pub enum Node {
     Agent(Agent),
     /// Print the line that makes a node of a machine you have
     Join(Join),
+    /// Make volumes on the disk of the node this runs on, for cells without a storage class
+    Volumes(Volumes),
+}
+
+/// `skep node volumes`
+#[derive(Clone, Debug, Args)]
+pub struct Volumes {
+    #[command(flatten)]
+    pub common: Common,
+    /// Name of the node
+    #[arg(long, env = "SKEP_NODE_NAME")]
+    pub name: String,
+    /// Directory of the volumes; the kubelet knows it under the same path
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
 }
 
 /// `skep node join`

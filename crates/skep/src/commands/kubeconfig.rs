@@ -57,7 +57,7 @@ fn unusable(what: &str, error: skep_pki::Error) -> Error {
 }
 
 /// The kubeconfig of a cluster. The text holds a private key.
-async fn fetch(global: &Global, Named { name, project }: &Named) -> Result<String> {
+pub(super) async fn fetch(global: &Global, Named { name, project }: &Named) -> Result<String> {
     let client = hub::client(global).await?;
     let what = format!("cluster {project}/{name}");
     let cluster: Cluster = Api::namespaced(client.clone(), project)

@@ -18,7 +18,7 @@ use nix::unistd::gethostname;
 use skep_embedded::part::{
     gateway, hollow, machines,
     nodes::{self, NodeName},
-    operator,
+    operator, volumes,
 };
 use skep_engine::Engine;
 use skep_kubeops::{
@@ -167,6 +167,15 @@ pub fn vnode(global: &Global, args: &part::Vnode) -> Result<()> {
             false => Ok(()),
         });
         nodes::run(frame.client, settings, frame.stop).await.map_err(failed)
+    })
+}
+
+pub fn volumes(global: &Global, args: &part::Volumes) -> Result<()> {
+    runtime::with_allocator_settings();
+    runtime::service(async {
+        let frame = Frame::new(global, &args.common, volumes::NAME).await?;
+        volumes::run(frame.client, &args.name, args.dir.clone(), frame.stop).await;
+        Ok(())
     })
 }
 

@@ -9,12 +9,9 @@ use std::{
     thread,
 };
 
-use crate::{
-    installation::{Installation, eventually},
-    writers::Writers,
-};
+use crate::{hub::Hub, installation::eventually, writers::Writers};
 
-pub fn create_and_use(shared: &Installation) {
+pub fn create_and_use(shared: &Hub) {
     let cluster = shared.json("create cluster demo -o json");
     assert_eq!(cluster["status"]["phase"], "Ready");
     assert!(shared.tenant("demo", "get namespaces").contains("kube-system"));
@@ -47,7 +44,7 @@ pub fn create_and_use(shared: &Installation) {
     shared.skep("delete cluster nothing --ignore-not-found");
 }
 
-pub fn what_cannot_be_is_refused_with_what_can(shared: &Installation) {
+pub fn what_cannot_be_is_refused_with_what_can(shared: &Hub) {
     for (option, known) in
         [("--version v1.99.0", "v1.36.3"), ("--size giant", "small"), ("--profile none", "standard")]
     {
@@ -63,7 +60,7 @@ pub fn what_cannot_be_is_refused_with_what_can(shared: &Installation) {
 
 /// Asks the tenant again and again, each time on a new connection, and writes over kept HTTP/1.1 connections without
 /// ever repeating a request, from before `change` until every replaced API server has ended.
-fn no_request_fails(shared: &Installation, cluster: &str, change: impl FnOnce()) {
+fn no_request_fails(shared: &Hub, cluster: &str, change: impl FnOnce()) {
     shared.tenant(cluster, "get namespaces");
     let before = shared.container("kube-apiserver");
     let writers = Writers::start(&shared.skep(&format!("kubeconfig {cluster}")));
@@ -99,7 +96,7 @@ fn no_request_fails(shared: &Installation, cluster: &str, change: impl FnOnce())
 }
 
 /// Applies a spec for a cluster and waits until it is so.
-fn change(shared: &Installation, cluster: &str, spec: &str) {
+fn change(shared: &Hub, cluster: &str, spec: &str) {
     let file = shared.file(&format!("{cluster}.yaml"));
     let text =
         format!("apiVersion: skep.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: {cluster}\nspec:\n{spec}");
@@ -112,12 +109,12 @@ fn change(shared: &Installation, cluster: &str, spec: &str) {
     assert!(plan.contains("No changes."), "{plan}");
 }
 
-pub fn a_resize_loses_no_request(shared: &Installation) {
+pub fn a_resize_loses_no_request(shared: &Hub) {
     no_request_fails(shared, "demo", || change(shared, "demo", "  size:\n    class: medium\n"));
     assert!(shared.skep("get clusters demo").contains("medium"));
 }
 
-pub fn a_version_change_loses_no_request(shared: &Installation) {
+pub fn a_version_change_loses_no_request(shared: &Hub) {
     // The older minor may have to be built first.
     shared.skep("create cluster old --version v1.35.4 --timeout 20m");
     assert!(shared.tenant("old", "version -o json").contains("\"v1.35.4\""));
@@ -136,7 +133,7 @@ pub fn a_version_change_loses_no_request(shared: &Installation) {
     shared.skep("delete cluster old");
 }
 
-pub fn delete_leaves_nothing(shared: &Installation) {
+pub fn delete_leaves_nothing(shared: &Hub) {
     let tenant = shared.kubectl("get cluster demo -o jsonpath={.status.tenant}");
     shared.skep("delete cluster demo");
     assert_eq!(shared.skep("get clusters -o name"), "");

@@ -1,22 +1,32 @@
 //! An installation in a directory of its own, driven through the binary only.
 
 use std::{
-    ffi::OsStr,
     fs,
-    path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    ops::Deref,
+    process::{Child, Command, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
 
 use serde_json::Value;
 
+use crate::hub::Hub;
+
 /// For anything to happen that no command waits for.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 pub struct Installation {
-    dir: tempfile::TempDir,
+    hub: Hub,
+    _dir: tempfile::TempDir,
     _guard: Child,
+}
+
+impl Deref for Installation {
+    type Target = Hub;
+
+    fn deref(&self) -> &Hub {
+        &self.hub
+    }
 }
 
 impl Installation {
@@ -32,55 +42,7 @@ impl Installation {
             .process_group_of_its_own()
             .spawn()
             .unwrap();
-        Self { dir, _guard: guard }
-    }
-
-    pub fn data(&self) -> PathBuf {
-        self.dir.path().join("data")
-    }
-
-    /// A file beside the data directory.
-    pub fn file(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// The binary, on this installation.
-    pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_skep"));
-        command
-            .args(args)
-            .env("SKEP_DATA_DIR", self.data())
-            .env_remove("SKEP_KUBECONFIG")
-            .stdin(Stdio::null());
-        command.env("KUBECONFIG", self.file("kubeconfig"));
-        command
-    }
-
-    /// Runs the binary; its output whatever its exit code.
-    pub fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// Runs the binary; its stdout. Panics with its stderr when it fails.
-    #[track_caller]
-    pub fn skep(&self, line: &str) -> String {
-        let output = self.run(line.split_whitespace());
-        assert!(output.status.success(), "skep {line}: {}\n{}", output.status, text(&output.stderr));
-        text(&output.stdout)
-    }
-
-    /// Runs the binary, which has to fail with this exit code; its stderr.
-    #[track_caller]
-    pub fn fails(&self, code: i32, line: &str) -> String {
-        let output = self.run(line.split_whitespace());
-        assert_eq!(output.status.code(), Some(code), "skep {line}: {}", text(&output.stderr));
-        text(&output.stderr)
-    }
-
-    /// The same as JSON.
-    #[track_caller]
-    pub fn json(&self, line: &str) -> Value {
-        serde_json::from_str(&self.skep(line)).unwrap()
+        Self { hub: Hub::of_installation(dir.path().to_owned(), data), _dir: dir, _guard: guard }
     }
 
     #[track_caller]
@@ -93,29 +55,6 @@ impl Installation {
     pub fn down(&self) {
         self.skep("down");
         assert_eq!(self.processes(), Vec::<i32>::new(), "processes are left");
-    }
-
-    /// kubectl on the hub.
-    #[track_caller]
-    pub fn kubectl(&self, line: &str) -> String {
-        self.skep(&format!("kubectl {line}"))
-    }
-
-    /// kubectl on a tenant, through the gateway.
-    #[track_caller]
-    pub fn tenant(&self, cluster: &str, line: &str) -> String {
-        let file = self.file(&format!("{cluster}.kubeconfig"));
-        fs::write(&file, self.skep(&format!("kubeconfig {cluster}"))).unwrap();
-        self.skep(&format!("kubectl --kubeconfig={} {line}", file.display()))
-    }
-
-    /// What kubectl prints for a tenant; `None` when it fails.
-    pub fn try_tenant(&self, cluster: &str, line: &str) -> Option<String> {
-        let file = self.file(&format!("{cluster}.kubeconfig"));
-        fs::write(&file, self.skep(&format!("kubeconfig {cluster}"))).unwrap();
-        let kubeconfig = format!("--kubeconfig={}", file.display());
-        let output = self.run(["kubectl", &kubeconfig].into_iter().chain(line.split_whitespace()));
-        output.status.success().then(|| text(&output.stdout))
     }
 
     /// Process id of the supervisor.
@@ -133,36 +72,9 @@ impl Installation {
         found["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok())
     }
 
-    /// Name of this installation in its processes' environment.
-    pub fn instance(&self) -> Option<String> {
-        let state: Value = serde_json::from_slice(&fs::read(self.data().join("state.json")).ok()?).ok()?;
-        state["instance"].as_str().map(str::to_owned)
-    }
-
-    /// Every process that was started for this installation, by its path below it.
-    pub fn marked(&self) -> Vec<(i32, String)> {
-        let Some(instance) = self.instance() else { return Vec::new() };
-        let prefix = format!("SKEP_CONTAINER={instance}/");
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Ok(pid) = entry.file_name().to_string_lossy().parse::<i32>() else { continue };
-            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-            let mut variables = environment.split(|byte| *byte == 0);
-            let marker = variables.find_map(|variable| variable.strip_prefix(prefix.as_bytes()));
-            found.extend(marker.map(|marker| (pid, text(marker))));
-        }
-        found
-    }
-
     /// The processes of this installation, and its supervisor.
     pub fn processes(&self) -> Vec<i32> {
         self.marked().into_iter().map(|(pid, _)| pid).collect()
-    }
-
-    /// Processes of a container in any pod.
-    pub fn container(&self, name: &str) -> Vec<i32> {
-        let of = |marker: &String| marker.split('/').nth(2).is_some_and(|container| container == name);
-        self.marked().into_iter().filter(|(_, marker)| of(marker)).map(|(pid, _)| pid).collect()
     }
 
     /// What its programs said last, for a failed run.

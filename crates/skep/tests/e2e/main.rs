@@ -7,7 +7,9 @@
 // Helpers of tests may fail loudly; the lint only exempts the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod cells;
 mod clusters;
+mod hub;
 mod installation;
 mod kills;
 mod lifecycle;
@@ -30,14 +32,17 @@ type Scenario = fn(&Installation);
 const SHARED: &[(&str, Scenario)] = &[
     ("lifecycle::it_is_ready_and_says_so", lifecycle::it_is_ready_and_says_so),
     ("lifecycle::a_second_up_attaches_or_refuses", lifecycle::a_second_up_attaches_or_refuses),
-    ("clusters::create_and_use", clusters::create_and_use),
-    ("clusters::what_cannot_be_is_refused_with_what_can", clusters::what_cannot_be_is_refused_with_what_can),
+    ("clusters::create_and_use", |shared| clusters::create_and_use(shared)),
+    ("clusters::what_cannot_be_is_refused_with_what_can", |shared| {
+        clusters::what_cannot_be_is_refused_with_what_can(shared)
+    }),
     ("nodes::real_nodes", nodes::real_nodes),
     ("nodes::repair_and_upgrade", nodes::repair_and_upgrade),
+    ("cells::kube_on_kube", cells::kube_on_kube),
     ("parts::a_gateway_of_its_own", parts::a_gateway_of_its_own),
     ("parts::a_fourth_node", parts::a_fourth_node),
-    ("clusters::a_resize_loses_no_request", clusters::a_resize_loses_no_request),
-    ("parts::nobody_was_refused", parts::nobody_was_refused),
+    ("clusters::a_resize_loses_no_request", |shared| clusters::a_resize_loses_no_request(shared)),
+    ("parts::nobody_was_refused", |shared| parts::nobody_was_refused(shared)),
     ("lifecycle::down_and_up_keep_everything", lifecycle::down_and_up_keep_everything),
     ("kills::programs_of_the_hub", kills::programs_of_the_hub),
     ("kills::programs_of_tenants", kills::programs_of_tenants),
@@ -45,9 +50,11 @@ const SHARED: &[(&str, Scenario)] = &[
     ("kills::everything_at_once", kills::everything_at_once),
     ("kills::etcd_away_for_a_minute", kills::etcd_away_for_a_minute),
     ("lifecycle::a_second_installation_beside_it", lifecycle::a_second_installation_beside_it),
-    ("clusters::a_version_change_loses_no_request", clusters::a_version_change_loses_no_request),
-    ("clusters::delete_leaves_nothing", clusters::delete_leaves_nothing),
-    ("parts::nobody_was_refused", parts::nobody_was_refused),
+    ("clusters::a_version_change_loses_no_request", |shared| {
+        clusters::a_version_change_loses_no_request(shared)
+    }),
+    ("clusters::delete_leaves_nothing", |shared| clusters::delete_leaves_nothing(shared)),
+    ("parts::nobody_was_refused", |shared| parts::nobody_was_refused(shared)),
     ("parts::an_operator_that_leads", parts::an_operator_that_leads),
 ];
 

@@ -12,7 +12,7 @@ use skep_engine::oci::{Config, Content, Image, Layer, Layout, Name};
 use crate::installation::{Installation, eventually};
 
 /// What this host lacks for real nodes.
-fn missing() -> Option<String> {
+pub fn missing() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("the tests do not run as root".to_owned());
     }
@@ -36,6 +36,18 @@ fn on_host() -> String {
     };
     let all = run(&["netns", "list"]) + &run(&["-brief", "link"]);
     all.lines().filter(|line| line.contains("skep")).collect::<Vec<_>>().join("\n")
+}
+
+/// Uids of machines.
+pub fn uids(machines: &serde_json::Value) -> Vec<String> {
+    let all = machines["items"].as_array().unwrap().iter();
+    all.map(|machine| machine["metadata"]["uid"].as_str().unwrap().to_owned()).collect()
+}
+
+/// How many of these machines have anything on this host: their names there begin with their uids.
+pub fn left(uids: &[String]) -> usize {
+    let there = on_host();
+    uids.iter().filter(|uid| there.contains(&uid[..8])).count()
 }
 
 /// The first process of a machine, as this host sees it.
@@ -80,7 +92,6 @@ pub fn real_nodes(shared: &Installation) {
         println!("LEFT OUT: real nodes: {missing}");
         return;
     }
-    let before = on_host();
     assert!(shared.skep("get machineclasses").contains("local-small"));
     let refused = shared.fails(6, "create nodepool wrong -c demo --class giant");
     assert!(refused.contains("local-small"), "{refused}");
@@ -112,6 +123,8 @@ pub fn real_nodes(shared: &Installation) {
 
     // The power goes: the machine comes back as the same node.
     let machines = shared.json("get machines -o json");
+    let uids = uids(&machines);
+    assert_eq!(left(&uids), 2);
     let machine = &machines["items"][0]["metadata"];
     let (name, uid) = (machine["name"].as_str().unwrap(), machine["uid"].as_str().unwrap());
     let first = first_process(shared, uid).expect("the machine's first process is written down");
@@ -128,7 +141,7 @@ pub fn real_nodes(shared: &Installation) {
         machines["items"].as_array().filter(|items| items.len() == 1).map(drop)
     });
     shared.skep("delete nodepool workers");
-    eventually("nothing of them is on this host", || (on_host() == before).then_some(()));
+    eventually("nothing of them is on this host", || (left(&uids) == 0).then_some(()));
     assert_eq!(shared.tenant("demo", "get nodes -o name"), "");
 }
 
@@ -201,14 +214,11 @@ pub fn repair_and_upgrade(shared: &Installation) {
     assert_eq!(status["healthyTemplate"]["version"], "v1.36.3", "{status:#}");
     let machines = shared.json("get machines -o json");
     assert!(machines["items"].as_array().unwrap().iter().all(|one| one["metadata"]["name"] != name.as_str()));
-    // Their names on the host begin with the machines' uids.
-    let uids =
-        machines["items"].as_array().unwrap().iter().map(|one| one["metadata"]["uid"].as_str().unwrap());
-    let traces: Vec<String> = uids.chain([&*uid]).map(|uid| uid.chars().take(8).collect()).collect();
-    let left = || traces.iter().filter(|trace| on_host().contains(*trace)).count();
-    assert_eq!(left(), 2, "{traces:?} {}", on_host());
+    let mut uids = uids(&machines);
+    uids.push(uid);
+    assert_eq!(left(&uids), 2, "{uids:?} {}", on_host());
     shared.skep("delete nodepool sick");
-    eventually("nothing of them is on this host", || (left() == 0).then_some(()));
+    eventually("nothing of them is on this host", || (left(&uids) == 0).then_some(()));
     assert_eq!(shared.kubectl("get configmaps -l skep.dev/evidence -o name"), "", "it goes with the pool");
 }
 

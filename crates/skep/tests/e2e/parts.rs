@@ -14,7 +14,10 @@ use nix::{
 };
 use skep_pki::{Authority, Leaf};
 
-use crate::installation::{Installation, eventually};
+use crate::{
+    hub::Hub,
+    installation::{Installation, eventually},
+};
 
 /// A part, ended with the scenario.
 struct Part(Child);
@@ -119,7 +122,7 @@ pub fn a_fourth_node(shared: &Installation) {
 }
 
 /// Roles allow everything that our parts do: the hub has not refused one request since it was started.
-pub fn nobody_was_refused(shared: &Installation) {
+pub fn nobody_was_refused(shared: &Hub) {
     let metrics = shared.kubectl("get --raw /metrics");
     let requests: Vec<&str> =
         metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")).collect();
