@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn pods_run_as_accounts_that_have_a_role() {
         let all = objects(&settings()).unwrap();
-        let of = |kind: &str| all.iter().filter(move |object| object["kind"] == *kind);
+        let of = |kind: &'static str| all.iter().filter(move |object| object["kind"] == *kind);
         let bound: Vec<_> = of("ClusterRoleBinding").map(|binding| &binding["subjects"][0]["name"]).collect();
         let accounts: Vec<_> = of("ServiceAccount").map(|account| &account["metadata"]["name"]).collect();
         for object in of("Deployment").chain(of("DaemonSet")) {
