@@ -16,10 +16,13 @@ use skep_api::resources::Reconciliation;
 use skep_api::{ControlPlane, Datastore, TenantId};
 use skep_datastore::TenantStore;
 use skep_kubeops::watch::Select;
-use skep_kubeops::{Applier, Cache, Controller, Key, Metrics, Next, Observed, Reconciler, Recorder, Targets};
+use skep_kubeops::{
+    Applier, Cache, Controller, Key, Metrics, Next, Observed, Reconciler, Recorder, Targets, Trigger,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::build::CellSettings;
+use crate::starts::Starts;
 use crate::{Error, status};
 
 mod announce;
@@ -52,6 +55,8 @@ pub struct Config {
     pub store: Arc<dyn TenantStore>,
     /// The cell.
     pub cell: CellSettings,
+    /// Most control planes that start at the same time.
+    pub starts: usize,
     /// Where reconciles are counted.
     pub metrics: Metrics,
     /// Where events go.
@@ -65,7 +70,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) {
     let datastores: Cache<Datastore> = Cache::new();
     let client = config.client.clone();
     let (metrics, recorder) = (config.metrics.clone(), config.recorder.clone());
-    let reconciler = ControlPlaneReconciler::new(config, observed.clone());
+    let trigger = Trigger::new();
+    let reconciler = ControlPlaneReconciler::new(config, observed.clone(), trigger.clone());
     let owned = format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_SKEP);
     let waiting = control_planes.clone();
     Controller::new(reconciler, client)
@@ -78,6 +84,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) {
         .owns::<Deployment>(&owned)
         .relates::<Pod>(Select::labels(&owned), of_tenant)
         .caches::<Datastore>(Select::all(), &datastores, move |datastore| waiting_for(&waiting, datastore))
+        .triggered_by(&trigger)
         .metrics(&metrics)
         .events(&recorder)
         .concurrency(CONCURRENCY)
@@ -117,13 +124,16 @@ pub struct ControlPlaneReconciler {
     config: Config,
     applier: Applier,
     door: door::Door,
+    starts: Starts,
 }
 
 impl ControlPlaneReconciler {
-    /// A reconciler that knows what `observed` sees of the children.
-    pub fn new(config: Config, observed: Observed) -> Self {
+    /// A reconciler that knows what `observed` sees of the children. `trigger` is called for control planes whose turn to
+    /// start has come, and belongs to the controller that runs this.
+    pub fn new(config: Config, observed: Observed, trigger: Trigger) -> Self {
         let applier = Applier::new(config.client.clone(), NAME).observing(observed);
-        Self { config, applier, door: door::Door::default() }
+        let starts = Starts::new(config.starts, trigger);
+        Self { config, applier, door: door::Door::default(), starts }
     }
 
     /// The finalizer comes before the first effect, so that whatever is deleted at any later moment is cleaned up.
@@ -157,6 +167,10 @@ impl Reconciler for ControlPlaneReconciler {
             return Ok(Next::Done);
         }
         self.pass(&owner, &tenant).await
+    }
+
+    fn deleted(&self, key: &Key) {
+        self.starts.leave(key);
     }
 }
 

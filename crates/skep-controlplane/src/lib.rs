@@ -14,6 +14,7 @@ mod fixtures;
 pub mod names;
 pub mod observe;
 pub mod pki;
+mod starts;
 pub mod status;
 pub mod termination;
 

@@ -193,8 +193,8 @@ fn progressing(report: &Report<'_>) -> Words {
         return words(true, error.reason(), error.to_string());
     }
     for (copies, gate) in &report.programs {
-        if let Gate::Waits(message) = gate {
-            return words(true, "WaitsForApiServers", message.as_str());
+        if let Gate::Waits { reason, message } = gate {
+            return words(true, reason, message.as_str());
         }
         if let Some(trouble) = &copies.trouble
             && !copies.settled()

@@ -24,9 +24,19 @@ pub struct Copy {
 pub enum Gate {
     /// Yes.
     Open,
-    /// Not yet; the sentence says what has to happen first.
-    Waits(String),
+    /// Not yet.
+    Waits {
+        /// For the condition: one of [`BEHIND`] and [`QUEUED`].
+        reason: &'static str,
+        /// What has to happen first.
+        message: String,
+    },
 }
+
+/// API servers come first.
+pub const BEHIND: &str = "WaitsForApiServers";
+/// Others are starting.
+pub const QUEUED: &str = "WaitsForItsTurn";
 
 impl Gate {
     /// Whether it is open.
@@ -66,9 +76,12 @@ pub fn gate(program: Program, goal: &KubeVersion, observed: &Observed) -> Gate {
     }
     let left = observed.api_servers.iter().filter(|copy| copy.version < *goal).count();
     let plural = if left == 1 { "copy" } else { "copies" };
-    Gate::Waits(format!(
-        "{program} waits for {left} {plural} of kube-apiserver to move from {lowest} to {goal}"
-    ))
+    Gate::Waits {
+        reason: BEHIND,
+        message: format!(
+            "{program} waits for {left} {plural} of kube-apiserver to move from {lowest} to {goal}"
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -119,9 +132,11 @@ mod tests {
         let observed = Observed { api_servers: vec![copy("v1.35.4", true)], controller: Some(v("v1.35.4")) };
         assert_eq!(
             gate(Program::KubeScheduler, &v("v1.36.3"), &observed),
-            Gate::Waits(
-                "kube-scheduler waits for 1 copy of kube-apiserver to move from v1.35.4 to v1.36.3".into()
-            )
+            Gate::Waits {
+                reason: BEHIND,
+                message: "kube-scheduler waits for 1 copy of kube-apiserver to move from v1.35.4 to v1.36.3"
+                    .into()
+            }
         );
     }
 

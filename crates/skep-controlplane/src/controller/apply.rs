@@ -3,6 +3,8 @@
 //! [`Prepared`] can only be applied once, and only [`Applied`] says what became of each program: a status can not be
 //! computed from manifests that were never written.
 
+use std::time::Instant;
+
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -11,7 +13,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use serde::Serialize;
 use skep_api::{ControlPlane, KubeVersion};
-use skep_kubeops::Object;
+use skep_kubeops::{Key, Object};
+use skep_plan::flags::Program;
 use skep_plan::rollout::{self, Gate};
 
 use super::ControlPlaneReconciler;
@@ -28,6 +31,14 @@ pub(super) struct Prepared {
 /// Manifests that were written, each program with the gate it met.
 pub(super) struct Applied {
     pub(super) workloads: Vec<(Workload, Gate)>,
+}
+
+impl Applied {
+    /// Whether it waits for its turn to start.
+    pub(super) fn is_queued(&self) -> bool {
+        let queued = |gate: &Gate| matches!(gate, Gate::Waits { reason, .. } if *reason == rollout::QUEUED);
+        self.workloads.iter().any(|(_, gate)| queued(gate))
+    }
 }
 
 impl ControlPlaneReconciler {
@@ -51,10 +62,11 @@ impl ControlPlaneReconciler {
         let (mounted, policies, budgets) =
             tokio::join!(mounted, self.ensure_all(&manifests.policies), self.ensure_all(&manifests.budgets));
         mounted?;
+        let turn = self.turn(owner, found);
         let gated: Vec<(Workload, Gate)> = manifests
             .workloads
             .into_iter()
-            .map(|w| (gate(&w, goal, found), w))
+            .map(|w| (if turn.is_open() { gate(&w, goal, found) } else { turn.clone() }, w))
             .map(|(g, w)| (w, g))
             .collect();
         let open: Vec<Deployment> =
@@ -74,6 +86,25 @@ impl ControlPlaneReconciler {
         };
         self.sweep(owner, &kept).await?;
         Ok(Applied { workloads: gated })
+    }
+
+    /// Whether it is this control plane's turn to start, if it has not been started yet.
+    fn turn(&self, owner: &ControlPlane, found: &Found) -> Gate {
+        let key = Key::of(owner);
+        if observe::api_servers(&found.pods).iter().any(|copy| copy.ready) {
+            self.starts.leave(&key);
+            return Gate::Open;
+        }
+        if found.deployments.iter().any(|one| one.name_any() == Program::KubeApiserver.name()) {
+            return Gate::Open;
+        }
+        match self.starts.enter(&key, Instant::now()) {
+            Ok(()) => Gate::Open,
+            Err(starting) => Gate::Waits {
+                reason: rollout::QUEUED,
+                message: format!("{starting} others are starting; this one starts when it is its turn"),
+            },
+        }
     }
 
     /// Applies objects of one kind at once; all are tried, the first error is given.

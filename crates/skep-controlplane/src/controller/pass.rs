@@ -13,6 +13,7 @@ use super::dereference::Found;
 use super::{ControlPlaneReconciler, RENEWAL_LOOK, SOONEST};
 use crate::build::{self, Inputs, Manifests};
 use crate::pki::{self, Authorities, Gateway, Issued};
+use crate::starts::ASK_AGAIN;
 use crate::status::{self, Phase, Report};
 use crate::{Error, names, observe};
 
@@ -33,6 +34,7 @@ impl ControlPlaneReconciler {
         self.announce(owner, &status, done.as_ref().ok().map(|done| done.issued.news.as_slice()));
         self.applier.status(owner, owner.status.as_ref(), &status).await?;
         let renewal = match done {
+            Ok(done) if done.applied.is_queued() => return Ok(Next::After(ASK_AGAIN)),
             Ok(done) => done.issued.renewal,
             Err(Failure::Own(error)) => return Err(error),
             Err(Failure::Earlier) => {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::Timestamp;
 use proptest::prelude::*;
-use skep_plan::rollout::Gate;
+use skep_plan::rollout::{BEHIND, Gate};
 
 use super::*;
 use crate::fixtures::owner;
@@ -14,6 +14,10 @@ fn copies(program: Program, ready: usize, old_ready: usize, trouble: Option<Trou
 
 fn api(version: &str, ready: bool) -> Copy {
     Copy { version: version.parse().unwrap(), ready }
+}
+
+fn waits(message: &str) -> Gate {
+    Gate::Waits { reason: BEHIND, message: message.into() }
 }
 
 fn report<'a>(programs: [Copies; 3], api_servers: Vec<Copy>) -> Report<'a> {
@@ -58,7 +62,7 @@ fn serving() {
 fn an_upgrade_under_way() {
     let mut report = report(all(1), vec![api("v1.36.3", true), api("v1.35.4", true)]);
     report.programs[0].0 = copies(Program::KubeApiserver, 1, 1, None);
-    report.programs[1].1 = Gate::Waits("kube-controller-manager waits for 1 copy".into());
+    report.programs[1].1 = waits("kube-controller-manager waits for 1 copy");
     insta::assert_snapshot!(render(&report));
 }
 
@@ -104,12 +108,12 @@ fn the_highest_version_is_never_forgotten() {
 proptest! {
     /// The generation is taken as fulfilled exactly when nothing is left to do.
     #[test]
-    fn observed_means_settled(ready in prop::array::uniform3(0usize..2), old in prop::array::uniform3(0usize..2), waits: bool) {
+    fn observed_means_settled(ready in prop::array::uniform3(0usize..2), old in prop::array::uniform3(0usize..2), held: bool) {
         let mut report = report(Program::ALL.map(|p| copies(p, ready[p as usize], old[p as usize], None)), vec![]);
-        if waits {
-            report.programs[2].1 = Gate::Waits("later".into());
+        if held {
+            report.programs[2].1 = waits("later");
         }
-        let done = ready == [1; 3] && old == [0; 3] && !waits;
+        let done = ready == [1; 3] && old == [0; 3] && !held;
         let status = of(&owner(|_| {}), &report, &Time(Timestamp::UNIX_EPOCH));
         prop_assert_eq!(status.observed_generation, done.then_some(1));
         prop_assert_eq!(condition::is_true(&status.conditions, ConditionType::Progressing), !done);

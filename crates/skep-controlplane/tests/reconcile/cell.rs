@@ -12,7 +12,7 @@ use skep_api::control_plane::DatastoreRef;
 use skep_api::{ControlPlane, ControlPlaneSpec, TenantId};
 use skep_controlplane::{CellSettings, Config, ControlPlaneReconciler, Error};
 use skep_datastore::fake::FakeTenants;
-use skep_kubeops::{Metrics, Next, Observed, Reconciler as _, Recorder};
+use skep_kubeops::{Metrics, Next, Observed, Reconciler as _, Recorder, Trigger};
 use skep_testkit::objects::{self, TENANT};
 use skep_testkit::{Backend, FakeApiServer, FaultLayer};
 
@@ -50,11 +50,12 @@ impl Cell {
             client,
             store: Arc::new(self.store.clone()),
             cell: CellSettings { gateway: "https://127.0.0.1:6443".into(), priority_class: None },
+            starts: 1,
             metrics: Metrics::default(),
             // Events are not what is compared: they go elsewhere.
             recorder: Recorder::new(FakeApiServer::bare().client(), "test", "test"),
         };
-        ControlPlaneReconciler::new(config, Observed::default())
+        ControlPlaneReconciler::new(config, Observed::default(), Trigger::new())
     }
 
     pub async fn create(&self, object: &ControlPlane) -> Result<()> {
@@ -75,6 +76,18 @@ impl Cell {
         let all = self.fake.objects("secrets").into_iter().filter(own);
         all.map(|secret| (secret["metadata"]["name"].as_str().unwrap_or_default().to_owned(), secret))
             .collect()
+    }
+
+    /// Another tenant's control plane, which no pass of this cell looks at.
+    pub fn plant_other(&self, tenant: &str) -> Result<ControlPlane> {
+        self.fake.plant(json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": tenant}}));
+        let mut object = serde_json::to_value(control_plane(|_| {}))?;
+        object["metadata"] = json!({"name": tenant, "namespace": tenant});
+        object["spec"]["tenant"] = json!(tenant);
+        self.fake.plant(object);
+        let planted = self.fake.objects("controlplanes.skep.dev").into_iter();
+        let planted = planted.filter(|object| object["metadata"]["name"] == tenant).last();
+        Ok(serde_json::from_value(planted.context("it was not planted")?)?)
     }
 
     /// Changes the spec, as the hub does.

@@ -1,6 +1,6 @@
 //! Creation, rest, trouble, deletion: one step at a time.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -13,7 +13,7 @@ use skep_api::condition::ConditionType::{
 };
 use skep_controlplane::Error;
 use skep_datastore::fake::Failure;
-use skep_kubeops::{Classify as _, Next};
+use skep_kubeops::{Classify as _, Key, Next, Reconciler as _};
 use skep_testkit::objects::TENANT;
 
 use crate::cell::{Cell, control_plane, failing, ready};
@@ -34,6 +34,37 @@ async fn a_control_plane_is_made_in_one_pass() -> Result<()> {
     assert!(cell.condition(DatastoreReady).starts_with("True"));
     assert!(cell.condition(CertificatesReady).starts_with("True"));
     assert_eq!(cell.control_plane().unwrap().status.unwrap().observed_generation, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_so_many_start_at_a_time() -> Result<()> {
+    let cell = Cell::new()?;
+    cell.create(&control_plane(|_| {})).await?;
+    let reconciler = cell.reconciler(cell.fake.client());
+    let other = cell.plant_other("zz-2345abcd")?;
+    let taken = Key::of(&other);
+    reconciler.reconcile(Arc::new(other)).await?;
+    // Everything is prepared but the programs.
+    let next = cell.pass(&reconciler).await?;
+    assert!(matches!(next, Next::After(pause) if pause.as_secs() < 60), "{next:?}");
+    assert_eq!(cell.names("deployments.apps"), [] as [&str; 0]);
+    assert!(cell.condition(CertificatesReady).starts_with("True"));
+    assert!(
+        cell.condition(Progressing).starts_with("True WaitsForItsTurn: 1 "),
+        "{}",
+        cell.condition(Progressing)
+    );
+    reconciler.deleted(&taken);
+    cell.pass(&reconciler).await?;
+    assert_eq!(cell.names("deployments.apps").len(), 3);
+    // Who has been started is not held back by others, and gives its place back when it serves.
+    cell.run_pods(&ready).await?;
+    cell.pass(&reconciler).await?;
+    let other = cell.plant_other("zz-3456abcd")?;
+    reconciler.reconcile(Arc::new(other)).await?;
+    let started = cell.fake.objects("deployments.apps").into_iter();
+    assert_eq!(started.filter(|one| one["metadata"]["namespace"] == "zz-3456abcd").count(), 3);
     Ok(())
 }
 

@@ -22,6 +22,8 @@ pub struct Settings {
     pub gateway: String,
     /// URL of the gateway as pods of the cell reach it.
     pub gateway_inside: String,
+    /// Most control planes that start at the same time.
+    pub starts: usize,
     /// How members of datastores are reached.
     pub network: PodNetwork,
     /// Where machines come from.
@@ -46,6 +48,7 @@ pub async fn run(client: Client, settings: Settings, metrics: Metrics, shutdown:
         client: client.clone(),
         store: Arc::new(store),
         cell: CellSettings { gateway: settings.gateway_inside, priority_class: None },
+        starts: settings.starts,
         metrics: metrics.clone(),
         recorder: recorder.clone(),
     };

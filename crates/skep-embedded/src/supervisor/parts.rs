@@ -203,6 +203,7 @@ impl Parts {
             domain: skep_api::DEFAULT_DOMAIN.to_owned(),
             gateway: prepared.gateway_url.clone(),
             gateway_inside: operator::inside(prepared.gateway),
+            starts: starts(),
             network: PodNetwork::Loopback(prepared.net),
             infrastructures: machines.infrastructures.clone(),
             instance: "embedded".to_owned(),
@@ -254,6 +255,11 @@ fn gateway_config(prepared: &Prepared, machines: Option<Way>) -> Config {
     let nodes = machines.map(|way| way.net).into_iter().collect();
     let proxy = ProxyProtocol { nodes, ..ProxyProtocol::default() };
     Config { listen: prepared.gateway, also, timeouts, proxy, ..Config::default() }
+}
+
+/// Control planes that start at the same time: as many as keep the processors busy while some of them wait for a disk.
+fn starts() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn part(part: &str, error: &impl ToString) -> Error {

@@ -32,6 +32,9 @@ pub struct Operator {
     /// Domain under which tenants are named
     #[arg(long, env = "SKEP_DOMAIN", default_value = skep_api::DEFAULT_DOMAIN)]
     pub domain: String,
+    /// Most control planes that start at the same time; each takes seconds of a core
+    #[arg(long, env = "SKEP_STARTS", value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub starts: u32,
     /// Name of this copy in leader election [default: the host's name]
     #[arg(long, env = "SKEP_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,

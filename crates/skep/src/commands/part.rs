@@ -95,6 +95,7 @@ pub fn operator(global: &Global, args: &part::Operator) -> Result<()> {
             domain: args.domain.clone(),
             gateway: args.gateway_url.clone(),
             gateway_inside: args.gateway_inside_url.clone().unwrap_or_else(|| args.gateway_url.clone()),
+            starts: usize::try_from(args.starts).unwrap_or(usize::MAX),
             network: PodNetwork::Cluster,
             infrastructures: machines::none("machines of this kind belong to an installation of `skep up`"),
             instance: identity.clone(),
