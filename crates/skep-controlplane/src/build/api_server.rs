@@ -132,6 +132,8 @@ fn network(inputs: &Inputs<'_>) -> Flags {
         // Aggregated APIs are reached at their endpoints: no kube-proxy runs beside a tenant's API server.
         ("enable-aggregator-routing", "true".to_owned()),
         ("egress-selector-config-file", format!("{CONFIG}/{}", files::egress(inputs.owner))),
+        // What kubelets serve with was signed by this cluster's authority when their machine asked for it.
+        ("kubelet-certificate-authority", format!("{PKI}/ca.crt")),
         ("kubelet-client-certificate", format!("{PKI}/kubelet-client.crt")),
         ("kubelet-client-key", format!("{PKI}/kubelet-client.key")),
         ("kubelet-preferred-address-types", "InternalIP,Hostname".to_owned()),

@@ -2,7 +2,7 @@
 //! address of this process only. Controllers reach the API server, and the API server its nodes, through a real gateway.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use skep_controlplane::pki::{self, Authorities, Data, Stored};
 use skep_controlplane::{names, termination};
 use skep_datastore::TenantAccess;
 use skep_engine::{Artifact, Engine, Lines};
-use skep_pki::{Authority, Leaf};
+use skep_pki::{Authority, KeyPair, Leaf};
 use skep_plan::egress::tunnel;
 use skep_testkit::PATIENCE;
 use skep_testkit::apiserver::guard::{self, Guarded};
@@ -236,6 +236,14 @@ impl Bed {
         let metrics = &self.gateway.metrics;
         self.wait("the agent", || async { metrics.tunnel_agents() == 1 }).await?;
         Ok(agent)
+    }
+
+    /// What a kubelet serves with once its machine's request was approved: of the cluster's authority, for one address.
+    pub fn serving(&self, node: &str, address: &str) -> Result<KeyPair> {
+        let leaf = Leaf::server(format!("system:node:{node}"), YEAR)
+            .organization("system:nodes")
+            .address(address.parse::<IpAddr>()?);
+        Ok(self.authorities.cluster.signer()?.issue(&leaf, Timestamp::now())?)
     }
 
     /// What the store holds under a key of the tenant.

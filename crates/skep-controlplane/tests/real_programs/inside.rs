@@ -1,8 +1,8 @@
 //! The inside of a cluster as an API server sees it through a node: a kubelet, a webhook, an extension API server. All of
-//! them are one HTTPS server on loopback; the agent's dialler puts it where the objects say.
+//! them answer alike over HTTPS on loopback; the agent's dialler puts them where the objects say.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use skep_agent::tunnel::wire::Refusal;
 use skep_agent::tunnel::{Dial, Outcome, Target};
-use skep_pki::{Authority, Leaf};
+use skep_pki::{Authority, KeyPair, Leaf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
@@ -33,42 +33,35 @@ const DAY: Duration = Duration::from_secs(86_400);
 
 /// What is inside.
 pub struct Inside {
-    at: SocketAddr,
-    /// Authority of the server's certificate.
+    /// Where the pod behind the Service is.
+    pod: SocketAddr,
+    /// Where the node's kubelet is.
+    kubelet: Mutex<SocketAddr>,
+    /// Authority of the pod's certificate.
     pub ca_pem: String,
     /// Targets that were dialled.
     dialled: Mutex<Vec<String>>,
 }
 
 impl Inside {
-    /// Serves.
+    /// Serves. The kubelet has the certificate of an authority that the cluster does not know.
     pub async fn start() -> Result<Arc<Self>> {
         let authority = Authority::generate("inside", DAY, Timestamp::now())?;
-        let leaf = Leaf::server("inside", DAY).dns("inside.default.svc");
-        let pair = authority.issue(&leaf, Timestamp::now())?;
-        let chain = vec![CertificateDer::from_pem_slice(pair.cert_pem.as_bytes())?];
-        let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes())?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_single_cert(chain, key)?;
-        let (listener, acceptor) =
-            (TcpListener::bind("127.0.0.1:0").await?, TlsAcceptor::from(Arc::new(config)));
-        let at = listener.local_addr()?;
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let acceptor = acceptor.clone();
-                tokio::spawn(async move {
-                    let Ok(tls) = acceptor.accept(stream).await else { return };
-                    let service = hyper::service::service_fn(answer);
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(tls), service)
-                        .await;
-                });
-            }
-        });
-        Ok(Arc::new(Self { at, ca_pem: authority.cert_pem().to_owned(), dialled: Mutex::default() }))
+        let leaf = Leaf::server("inside", DAY).dns("inside.default.svc").address(NODE.parse::<IpAddr>()?);
+        let at = listen(&authority.issue(&leaf, Timestamp::now())?).await?;
+        Ok(Arc::new(Self {
+            pod: at,
+            kubelet: Mutex::new(at),
+            ca_pem: authority.cert_pem().to_owned(),
+            dialled: Mutex::default(),
+        }))
+    }
+
+    /// From now on the kubelet shows this certificate.
+    pub async fn certify(&self, kubelet: &KeyPair) -> Result<()> {
+        let at = listen(kubelet).await?;
+        *self.kubelet.lock().unwrap() = at;
+        Ok(())
     }
 
     /// What was dialled, each target once.
@@ -85,12 +78,40 @@ impl Dial for Inside {
         Box::pin(async move {
             let target = target.to_string();
             self.dialled.lock().unwrap().push(target.clone());
-            if target == format!("{NODE}:10250") || target == format!("{POD}:{PORT}") {
-                return Ok(TcpStream::connect(self.at).await.unwrap());
-            }
-            Err((Refusal::Unreachable, format!("nothing is at {target}")))
+            let at = match target {
+                _ if target == format!("{NODE}:10250") => *self.kubelet.lock().unwrap(),
+                _ if target == format!("{POD}:{PORT}") => self.pod,
+                _ => return Err((Refusal::Unreachable, format!("nothing is at {target}"))),
+            };
+            Ok(TcpStream::connect(at).await.unwrap())
         })
     }
+}
+
+/// Serves with a certificate; gives the address.
+async fn listen(pair: &KeyPair) -> Result<SocketAddr> {
+    let chain = vec![CertificateDer::from_pem_slice(pair.cert_pem.as_bytes())?];
+    let key = PrivateKeyDer::from_pem_slice(pair.key_pem.as_bytes())?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)?;
+    let (listener, acceptor) = (TcpListener::bind("127.0.0.1:0").await?, TlsAcceptor::from(Arc::new(config)));
+    let at = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let Ok(tls) = acceptor.accept(stream).await else { return };
+                let service = hyper::service::service_fn(answer);
+                let _ = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(tls), service)
+                    .await;
+            });
+        }
+    });
+    Ok(at)
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -30,6 +30,11 @@ pub async fn the_network_of_a_cluster_without_nodes_fails_by_name(admin: &Client
 pub async fn a_node_that_is_connected_is_reached(bed: &Bed, admin: &Client) -> Result<()> {
     let inside = Inside::start().await?;
     let agent = bed.join("worker-1", inside.clone()).await?;
+    // Whoever answers at the node's address is not its kubelet for that.
+    unverified(admin, "certificate signed by unknown authority").await?;
+    inside.certify(&bed.serving("worker-1", "198.51.100.2")?).await?;
+    unverified(admin, "certificate is valid for 198.51.100.2, not 198.51.100.1").await?;
+    inside.certify(&bed.serving("worker-1", NODE)?).await?;
     let healthy = text(admin, KUBELET).await?;
     ensure!(healthy == "healthy, says the kubelet", "{healthy}");
     logs(admin).await?;
@@ -44,6 +49,13 @@ pub async fn a_node_that_is_connected_is_reached(bed: &Bed, admin: &Client) -> R
         text(admin, KUBELET).await.is_err_and(|error| error.to_string().contains("no node of this cluster"))
     })
     .await
+}
+
+async fn unverified(admin: &Client, why: &str) -> Result<()> {
+    match text(admin, KUBELET).await {
+        Err(error) if error.to_string().contains(why) => Ok(()),
+        other => bail!("{other:?}"),
+    }
 }
 
 /// `kubectl logs`
