@@ -87,8 +87,12 @@ pub struct Host {
     pub provider_id: String,
     /// Directory for everything the agent and its programs write.
     pub state: PathBuf,
-    /// Below this cgroup everything of the node runs: `/skep/NAME`, or `/` on a machine of its own.
+    /// Below this cgroup everything of the node runs, as the agent sees it: `/` on a machine of its own, and where a cgroup
+    /// namespace begins.
     pub cgroup_root: String,
+    /// Others use the machine's memory and disk too: what the kernel says of them is not the node's.
+    #[serde(default)]
+    pub shared: bool,
     /// Directory with kubelet and kube-proxy of the node's version.
     pub kubernetes: PathBuf,
     /// Directory with containerd, containerd-shim-runc-v2 and ctr.

@@ -53,7 +53,7 @@ pub(crate) struct Facts {
 impl Facts {
     /// Looks at the machine. Changes nothing; `host.state` need not be there yet.
     pub(crate) fn gather(host: &Host) -> Result<Self> {
-        let shared = host.cgroup_root != "/";
+        let shared = host.shared;
         let status = read("/proc/self/status")?;
         Ok(Self {
             isolated: std::process::id() == 1,

@@ -24,7 +24,7 @@ pub(crate) async fn prepare(node: &Node) -> Result<()> {
     directories::prepare(node)?;
     mounts::prepare(node)?;
     write::configuration(node)?;
-    cgroups::prepare(&node.host.cgroup_root, node.facts.cgroups)?;
+    cgroups::prepare(&node.host.cgroup_root, node.facts.isolated, node.facts.cgroups)?;
     sysctls::prepare(node)?;
     network::prepare(node).await
 }

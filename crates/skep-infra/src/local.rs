@@ -1,7 +1,7 @@
 //! Real nodes on this one host: every machine has namespaces of its own and a place on a bridge.
 //!
 //! A machine is a network namespace with a cable to the bridge, a group of cgroups with its limits, a directory, and a first
-//! process, the node agent, in mount, pid, uts and ipc namespaces of its own. When the first process is killed the kernel
+//! process, the node agent, in mount, pid, uts, ipc and cgroup namespaces of its own. When the first process is killed the kernel
 //! kills everything in the machine and takes its mounts away, so nothing is left behind however a machine ends.
 //!
 //! Machines go on when this process ends, however it ends. The next one finds them by their records and goes on with what
@@ -109,7 +109,7 @@ impl Local {
         let Some(record) = self.inner.book.read(uid)? else { return Ok(None) };
         let Some(first) = launch::running(&self.inner.book.dir(&record.uid)) else { return Ok(None) };
         let target = format!("--target={}", first.pid());
-        let words = ["nsenter", &target, "--mount", "--pid", "--uts", "--ipc", "--net", "--"];
+        let words = ["nsenter", &target, "--mount", "--pid", "--uts", "--ipc", "--net", "--cgroup", "--"];
         Ok(Some(words.map(str::to_owned).to_vec()))
     }
 }

@@ -72,7 +72,8 @@ pub(crate) fn host() -> Host {
         interface: "eth0".into(),
         provider_id: "skep-local://default/demo-workers-x7k2p".into(),
         state: PathBuf::from("/data/machines/n"),
-        cgroup_root: "/skep/demo-workers-x7k2p".into(),
+        cgroup_root: "/".into(),
+        shared: true,
         kubernetes: PathBuf::from("/engine/node"),
         containerd: PathBuf::from("/engine/containerd"),
         cni: PathBuf::from("/engine/cni"),
@@ -81,7 +82,7 @@ pub(crate) fn host() -> Host {
 
 /// A machine of its own.
 pub(crate) fn own_host() -> Host {
-    Host { cgroup_root: "/".into(), state: PathBuf::from("/var/lib/skep/node"), ..host() }
+    Host { shared: false, state: PathBuf::from("/var/lib/skep/node"), ..host() }
 }
 
 /// What is found on [`host`].

@@ -12,13 +12,19 @@ use crate::{
 
 /// Where the agent and its programs run: not in the node's cgroup itself, which has children with limits.
 const LEAF: &str = "agent";
+/// Where version 2 is mounted.
+const UNIFIED: &str = "/sys/fs/cgroup";
 /// Controllers that pods need, where the kernel has them.
 const CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
 
 /// Makes the cgroup and enters the leaf, unless whoever started the agent has seen to that: the infrastructure, or on a
-/// machine of its own (`/`) the service manager.
-pub(super) fn prepare(root: &str, version: Cgroups) -> Result<()> {
+/// machine of its own (`/`) the service manager. Where a cgroup namespace begins (`namespaced`), its processes are in a leaf
+/// already.
+pub(super) fn prepare(root: &str, namespaced: bool, version: Cgroups) -> Result<()> {
     let relative = root.trim_matches('/');
+    if relative.is_empty() && namespaced && version == Cgroups::V2 {
+        return delegate(Path::new(UNIFIED));
+    }
     let own = fs::read_to_string("/proc/self/cgroup").map_err(Error::file("read", "/proc/self/cgroup"))?;
     if relative.is_empty() || is_below(&own, root) {
         return Ok(());
@@ -26,7 +32,7 @@ pub(super) fn prepare(root: &str, version: Cgroups) -> Result<()> {
     let mountinfo =
         fs::read_to_string("/proc/self/mountinfo").map_err(Error::file("read", "/proc/self/mountinfo"))?;
     match version {
-        Cgroups::V2 => unified(Path::new("/sys/fs/cgroup"), relative),
+        Cgroups::V2 => unified(Path::new(UNIFIED), relative),
         Cgroups::V1 => {
             hierarchies(&mountinfo).into_iter().try_for_each(|(at, cpuset)| separate(&at, relative, cpuset))
         }

@@ -106,6 +106,7 @@ impl Machine {
             provider_id: format!("skep-test://{}", self.namespace),
             state: "/var/lib/skep".into(),
             cgroup_root: format!("/{}", self.cgroup),
+            shared: true,
             kubernetes: kubernetes.into(),
             containerd: containerd.into(),
             cni: cni.into(),

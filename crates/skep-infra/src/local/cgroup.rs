@@ -1,23 +1,21 @@
 //! Control groups of machines, in every hierarchy that is mounted: version 1, version 2, or both.
 //!
-//! A machine has one directory (`skep/<name>`) in each hierarchy, which carries its limits and is its kubelet's `cgroupRoot`.
-//! Its own programs run in a leaf of it, because in version 2 a group with children that are limited may hold no processes.
+//! A machine has one directory (`skep/<name>`) in each hierarchy, which carries its limits and is the root of what the machine
+//! sees: its cgroup namespace begins there. Its own programs run in a leaf of it, because in version 2 a group with children
+//! that are limited may hold no processes.
 
 mod hierarchy;
 mod remove;
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 pub(super) use hierarchy::Hierarchies;
 
 use super::{hands::Hands, limits::Limits};
 use crate::{Error, Result};
 
-/// The leaf of the machine's own programs.
-pub(super) const LEAF: &str = "system";
+/// The leaf of the machine's own programs, as `settle.sh` has it.
+const LEAF: &str = "system";
 /// What a kubelet cannot do without (`pkg/kubelet/cm`, `getCgroupRequiredControllers` and the checks of version 1).
 const NEEDED: [&str; 4] = ["cpu", "cpuset", "memory", "pids"];
 /// What is handed on to machines in version 2, where it is there.
@@ -60,8 +58,9 @@ impl Hierarchies {
             let leaf = format!("{cgroup}/{LEAF}");
             let mut at = hierarchy.root.clone();
             for part in leaf.split('/') {
-                // In version 2 a group can only limit what its parent hands on.
-                if hierarchy.unified {
+                // In version 2 a group can only limit what its parent hands on. The machine itself hands on: its first
+                // process passes through this group, which no process may when it does.
+                if hierarchy.unified && part != LEAF {
                     hand_on(hands, &at)?;
                 }
                 at.push(part);
@@ -81,9 +80,9 @@ impl Hierarchies {
         Ok(())
     }
 
-    /// The files through which a process enters the leaf of a machine.
-    pub(super) fn entrances(&self, cgroup: &str) -> Vec<PathBuf> {
-        self.iter().map(|h| h.root.join(cgroup).join(LEAF).join("cgroup.procs")).collect()
+    /// Where they are mounted.
+    pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
+        self.iter().map(|hierarchy| hierarchy.root.as_path())
     }
 }
 

@@ -44,8 +44,8 @@ const NODE_PROGRAMS: [(&str, &str, &str); 4] = [
 /// What is tried: feature, programs and arguments.
 const FEATURES: [(&str, &str); 4] = [
     (
-        "network, mount, pid, uts and ipc namespaces",
-        "exec unshare --net --mount --propagation slave --pid --fork --uts --ipc --mount-proc true",
+        "network, mount, pid, uts, ipc and cgroup namespaces",
+        "exec unshare --net --mount --propagation slave --pid --fork --uts --ipc --cgroup --mount-proc true",
     ),
     ("bridges", "exec unshare --net ip link add skep-check type bridge"),
     ("virtual ethernet pairs", "exec unshare --net ip link add skep-check type veth peer name eth0"),

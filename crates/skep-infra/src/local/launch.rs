@@ -28,6 +28,7 @@ use crate::{Error, Result};
 /// What a machine runs: `<skep> node agent --join FILE --host FILE`. The only place that says so is the last line of
 /// `inside.sh`.
 const ENTER: &str = include_str!("launch/enter.sh");
+const SETTLE: &str = include_str!("launch/settle.sh");
 const INSIDE: &str = include_str!("launch/inside.sh");
 /// Shells that can run [`ENTER`]. Debian's `sh` cannot close descriptors above 9, which bash and Alpine's `sh` can.
 const SHELLS: [&str; 2] = ["bash", "sh"];
@@ -123,7 +124,8 @@ impl Start<'_> {
             .arg(SHELLS.into_iter().find_map(find).ok_or(io::ErrorKind::NotFound)?)
             .args(["-c", ENTER, "skep-machine"])
             .arg(cable::namespace(self.names))
-            .args(self.hierarchies.entrances(&self.names.cgroup))
+            .arg(&self.names.cgroup)
+            .args(self.hierarchies.roots())
             .arg("--")
             .arg(&self.record.name)
             .arg(self.dir)
@@ -134,6 +136,7 @@ impl Start<'_> {
             .env_clear()
             .env("PATH", SEARCHED.join(":"))
             .env("HOME", "/root")
+            .env("settle", SETTLE)
             .env("inside", INSIDE)
             .current_dir("/")
             .stdin(Stdio::piped())

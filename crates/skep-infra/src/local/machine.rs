@@ -35,7 +35,7 @@ impl Inner {
         record.limits = limits;
         record.programs = Some(programs.clone());
         self.book.update(&self.hands, &record)?;
-        self.configure(order, &record, &names)?;
+        self.configure(order, &record)?;
         console::cut(&dir)?;
         // A network whose name is lost cannot be mended.
         if launch::running(&dir).is_some() && cable::is_named(&names) {
@@ -85,7 +85,7 @@ impl Inner {
     }
 
     /// Writes what the agent is told. A machine that runs sees it at once.
-    fn configure(&self, order: &Order, record: &Record, names: &Names) -> Result<()> {
+    fn configure(&self, order: &Order, record: &Record) -> Result<()> {
         let config = self.book.dir(&record.uid).join("config");
         let shown = |name: &str| Path::new(SHOWN).join(name);
         let host = Host {
@@ -93,7 +93,8 @@ impl Inner {
             interface: cable::INTERFACE.to_owned(),
             provider_id: self.provider_id(record),
             state: STATE.into(),
-            cgroup_root: format!("/{}", names.cgroup),
+            cgroup_root: "/".to_owned(),
+            shared: true,
             kubernetes: shown("kubernetes"),
             containerd: shown("containerd"),
             cni: shown("cni"),

@@ -22,7 +22,7 @@ async fn a_machine_has_a_world_of_its_own_and_leaves_none() {
     assert_eq!(local.get(UID).await.unwrap(), Some(machine.clone()));
 
     let first = first_process(&ground, UID);
-    for namespace in ["net", "mnt", "pid", "uts", "ipc"] {
+    for namespace in ["net", "mnt", "pid", "uts", "ipc", "cgroup"] {
         let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap();
         assert_ne!(of("self"), of(&first.to_string()), "{namespace}");
     }
@@ -103,10 +103,26 @@ async fn a_machine_has_the_limits_of_its_class_and_all_of_it_is_in_its_groups() 
     // The program that waits for it, the orphans.
     assert!(all.len() >= 4, "{all:?}");
     let own = fs::read_to_string(format!("/proc/{first}/cgroup")).unwrap();
-    let host: skep_agent::config::Host = read(&ground.machine_dir(UID).join("config/host.json"));
+    let group = format!("{}-0b7c3f1e", ground.installation());
     for line in own.lines() {
-        assert!(line.ends_with(&format!(":{}/system", host.cgroup_root)), "{line}");
+        assert!(line.ends_with(&format!(":/skep/{group}/system")), "{line}");
     }
+    // Seen from within, the machine's group is all there is.
+    let enter = local.enter(UID).unwrap().unwrap();
+    let inside = |command: &str| {
+        let args: Vec<&str> = enter[1..].iter().map(String::as_str).chain(["sh", "-c", command]).collect();
+        run(&enter[0], &args)
+    };
+    let host: skep_agent::config::Host = read(&ground.machine_dir(UID).join("config/host.json"));
+    assert_eq!((host.cgroup_root.as_str(), host.shared), ("/", true));
+    let own = inside("cat /proc/1/cgroup");
+    assert!(own.lines().count() > 0 && own.lines().all(|line| line.ends_with(":/system")), "{own}");
+    let mounts = inside("grep ' - cgroup' /proc/self/mountinfo");
+    let roots: Vec<_> = mounts.lines().filter_map(|line| line.split(' ').nth(3)).collect();
+    assert!(!roots.is_empty() && roots.iter().all(|root| *root == "/"), "{mounts}");
+    let limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null || :";
+    assert_eq!(inside(limit), "268435456\n");
+    assert!(!mounts.contains(&group), "{mounts}");
     delete(&local, UID).await;
     ground.assert_clean();
 }

@@ -40,10 +40,8 @@ echo "boot $((boots + 1)) of $hostname as process $$"
 mkdir -p $state/mount
 mount -n -t tmpfs of-the-machine $state/mount
 touch $state/mount/file /tmp/of-the-machine /run/of-the-machine /var/log/of-the-machine
-for group in $(sed -n 's/^[0-9]*:[^:]*:\(.*\)\/system$/\1/p' /proc/self/cgroup | sort -u); do
-    for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
-        if [ -d $root$group ]; then mkdir -p $root$group/kubepods/burstable/pod1; fi
-    done
+for root in /sys/fs/cgroup /sys/fs/cgroup/*; do
+    if [ -d $root/system ]; then mkdir -p $root/kubepods/burstable/pod1; fi
 done
 (setsid sh -c 'sleep 1000 & exec sleep 1000' &)
 echo ready >$state/ready

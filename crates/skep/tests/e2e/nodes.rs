@@ -86,6 +86,40 @@ fn images(shared: &Installation) {
     shared.tenant("demo", "delete pod app --grace-period=1");
 }
 
+/// A value of a machine's own group, in whichever version of cgroups there is.
+fn group(uid: &str, files: [&str; 2]) -> Option<String> {
+    let [first, second] = files;
+    ["memory", "cpuacct", ""].into_iter().find_map(|controller| {
+        let machines = fs::read_dir(Path::new("/sys/fs/cgroup").join(controller).join("skep")).ok()?;
+        let short: String = uid.chars().take(8).collect();
+        let own =
+            machines.flatten().find(|entry| entry.file_name().to_string_lossy().ends_with(&short))?.path();
+        fs::read_to_string(own.join(first)).or_else(|_| fs::read_to_string(own.join(second))).ok()
+    })
+}
+
+/// What a node says it uses is what its machine uses and may use, not what this host does.
+fn only_its_own_use(shared: &Installation) {
+    for machine in shared.json("get machines -o json")["items"].as_array().unwrap() {
+        let (name, uid) = (&machine["metadata"]["name"], machine["metadata"]["uid"].as_str().unwrap());
+        let path = format!("get --raw /api/v1/nodes/{}/proxy/stats/summary", name.as_str().unwrap());
+        let summary: serde_json::Value = serde_json::from_str(&shared.tenant("demo", &path)).unwrap();
+        // What it calls available is counted from the host's memory; the class is taken off elsewhere.
+        let memory = &summary["node"]["memory"];
+        let limit: u64 = group(uid, ["memory.limit_in_bytes", "memory.max"]).unwrap().trim().parse().unwrap();
+        assert!(memory["usageBytes"].as_u64().unwrap() <= limit, "{limit}: {memory}");
+        // The host has used much more since it was started.
+        let cpu = summary["node"]["cpu"]["usageCoreNanoSeconds"].as_u64().unwrap();
+        let own = group(uid, ["cpuacct.usage", "cpu.stat"]).unwrap();
+        let own: u64 = match own.trim().strip_prefix("usage_usec ") {
+            Some(stat) => stat.lines().next().unwrap().parse::<u64>().unwrap() * 1000,
+            None => own.trim().parse().unwrap(),
+        };
+        assert!(cpu <= own, "the machine has used {own} ns, and its node says {cpu}");
+        println!("{name}: {cpu} ns of the machine's {own}, memory {memory}");
+    }
+}
+
 /// Two real nodes join, one survives the end of its first process, all go without a trace.
 pub fn real_nodes(shared: &Installation) {
     if let Some(missing) = missing() {
@@ -119,6 +153,7 @@ pub fn real_nodes(shared: &Installation) {
         (top.lines().filter(|line| !line.contains("unknown")).count() == 2).then_some(top)
     });
     println!("{counted}");
+    only_its_own_use(shared);
     images(shared);
 
     // The power goes: the machine comes back as the same node.

@@ -1,14 +1,14 @@
-# Runs on the host. Arguments: network namespace, files to enter the machine's cgroups by, "--", then as inside.sh, whose
-# text is $inside.
+# Runs on the host. Arguments: network namespace, then as inside.sh, whose text is $inside; $settle is that of settle.sh.
 set -eu
 umask 022
 netns=$1
 shift
-while [ "$1" != -- ]; do
-    echo 0 >"$1" # 0 is the process that writes
-    shift
+cgroup=$1
+for root; do
+    if [ "$root" = -- ]; then break; fi
+    # The first one is the machine's cgroup itself.
+    if [ "$root" != "$cgroup" ]; then echo 0 >"$root/$cgroup/cgroup.procs"; fi # 0 is the process that writes
 done
-shift
 # Descriptors that our parent was given and did not close are not for the machine: whoever waits for the other end of such a
 # pipe would wait as long as the machine runs.
 for fd in /proc/$$/fd/*; do
@@ -22,5 +22,4 @@ echo entered
 # Whoever started this writes down which process it is before the machine begins. If that process is killed, this ends.
 read -r go
 [ "$go" = go ]
-exec nsenter --net="$netns" unshare --mount --propagation slave --pid --fork --uts --ipc --mount-proc \
-    sh -c "$inside" skep-machine "$@" </dev/null
+exec nsenter --net="$netns" unshare --cgroup sh -c "$settle" skep-machine "$@" </dev/null

@@ -1,15 +1,26 @@
-# The first process of a machine, before it becomes the agent. Arguments: host name, machine's directory, skep program,
-# directories of kubernetes, containerd and cni programs.
+# The first process of a machine, before it becomes the agent. Arguments: the machine's cgroup, where hierarchies of cgroups
+# are mounted, "--", host name, machine's directory, skep program, directories of kubernetes, containerd and cni programs.
 #
 # A machine has a /run, /tmp, /var/lib, /var/log and /dev/shm of its own. All are gathered in one place before anything of the
 # host's is hidden, because what is shown may lie where something is hidden. No mount may note itself in /run/mount (-n).
 set -eu
 unset inside
+cgroup=$1 hierarchies=0
+shift
+run=/dev/shm
+mount -n -t tmpfs -o mode=0755,nosuid,nodev skep-run $run
+# A kubelet takes the root of what it sees for the node: that is the machine's cgroup, not the host's.
+while [ "$1" != -- ]; do
+    hierarchies=$((hierarchies + 1))
+    mkdir -p $run/cgroup/$hierarchies
+    mount -n --bind "$1/$cgroup" $run/cgroup/$hierarchies
+    eval "at$hierarchies=\$1"
+    shift
+done
+shift
 name=$1 dir=$2 skep=$3 kubernetes=$4 containerd=$5 cni=$6
 echo "$name" >/proc/sys/kernel/hostname
 
-run=/dev/shm
-mount -n -t tmpfs -o mode=0755,nosuid,nodev skep-run $run
 mkdir -p $run/skep/config $run/skep/bin $run/skep/kubernetes $run/skep/containerd $run/skep/cni
 : >$run/skep/bin/skep
 mount -n --bind "$dir/config" $run/skep/config
@@ -25,7 +36,13 @@ mount -n --move $run /run
 for own in tmp var/lib var/log; do
     mount -n --move /run/own/$own /$own
 done
-rm -r /run/own
+while [ $hierarchies -gt 0 ]; do
+    eval "at=\$at$hierarchies"
+    umount -n -l "$at"
+    mount -n --move /run/cgroup/$hierarchies "$at"
+    hierarchies=$((hierarchies - 1))
+done
+rm -r /run/own /run/cgroup
 mkdir /run/lock
 mount -n -t tmpfs -o mode=1777,nosuid,nodev skep-shm /dev/shm
 # What is mounted from here on reaches the machine's containers, and never the host.

@@ -124,6 +124,7 @@ async fn host(invitation: &Invitation) -> Result<Host> {
         provider_id: invitation.provider_id.clone(),
         state: PathBuf::from(STATE),
         cgroup_root: "/".to_owned(),
+        shared: false,
         kubernetes: programs(&engine, &skep_engine::node_image(&version)?).await?,
         containerd: programs(&engine, &skep_engine::containerd_image()).await?,
         cni: programs(&engine, &skep_engine::cni_image()).await?,
