@@ -9,6 +9,9 @@ const MAX_MESSAGE: usize = 32_768;
 /// Reason of `Progressing` when what the spec asks for has failed and nobody goes on with it.
 pub const UPDATE_STOPPED: &str = "UpdateStopped";
 
+/// Reason of `Ready` of what is being deleted; the message says what holds it.
+pub const DELETING: &str = "Deleting";
+
 /// What a condition is about. `Ready` sums up the others of the same object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, AsRefStr, Display, EnumString)]
 pub enum ConditionType {

@@ -78,8 +78,7 @@ impl Reconciler for NodePoolReconciler {
 
     async fn reconcile(&self, pool: Arc<NodePool>) -> Result<Next, Error> {
         if pool.metadata.deletion_timestamp.is_some() {
-            // Its machines are owned by it: they go by themselves, each as its own rules say.
-            return Ok(Next::Done);
+            return self.leave(&pool).await;
         }
         let namespace = pool.namespace().unwrap_or_default();
         let cluster = self.caches.cluster(&namespace, &pool.spec.cluster);
@@ -170,6 +169,16 @@ impl NodePoolReconciler {
         let seen = self.caches.watched.since(&Key::namespaced(namespace, pool.spec.cluster.as_str()));
         let deadline = u64::try_from(pool.spec.update.deadline_seconds).unwrap_or(0);
         trial(goal, healthy, members, seen, Duration::from_secs(deadline), now)
+    }
+
+    /// One pass of a deletion. Its machines are owned by it: they go by themselves, each as its own rules say. Whoever waits
+    /// for that reads here what holds it.
+    async fn leave(&self, pool: &NodePool) -> Result<Next, Error> {
+        let status = status::deleting(pool, &self.machines(pool), &Time(self.config.now()));
+        match self.applier.status(pool, pool.status.as_ref(), &status).await {
+            Err(error) if !error.is_not_found() => Err(error.into()),
+            _ => Ok(Next::Done),
+        }
     }
 
     /// A pool goes with its cluster, and does not wait until the garbage collector finds it without one: machines should

@@ -97,7 +97,7 @@ pub(super) fn deleting(machine: &Machine, seen: &Seen, waiting: &str, now: &Time
         (ConditionType::Draining, draining(seen), machine.metadata.generation),
         (
             ConditionType::Ready,
-            said(ConditionStatus::False, "Deleting", waiting),
+            said(ConditionStatus::False, condition::DELETING, waiting),
             machine.metadata.generation,
         ),
     ];

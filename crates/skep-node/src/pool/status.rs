@@ -19,8 +19,11 @@ use skep_plan::node_pool::{Action, Plan};
 use super::repair::Judged;
 use super::{Outcome, build};
 
+mod leaving;
 mod updates;
 mod versions;
+
+pub(super) use leaving::deleting;
 
 /// The status after a pass.
 pub(super) fn of(
@@ -37,9 +40,7 @@ pub(super) fn of(
     let ready = live().filter(|member| member.health == skep_plan::node_pool::Health::Ready).count();
 
     status.selector = Some(build::selector(pool));
-    status.replicas = number(live().count());
-    status.ready_replicas = number(ready);
-    (status.versions, status.version_summary) = versions::of(machines);
+    count(&mut status, machines, live().count(), ready);
     if let Outcome::Planned(planned) = outcome {
         let (goal, plan) = (planned.course.goal(), &planned.plan);
         updates::keep(&mut status, pool, planned, now);
@@ -86,6 +87,13 @@ pub(super) fn of(
         status.repairs.clone_from(&judged.orders);
     }
     status
+}
+
+/// What is counted whatever becomes of the pool.
+fn count(status: &mut NodePoolStatus, machines: &[Arc<Machine>], replicas: usize, ready: usize) {
+    status.replicas = number(replicas);
+    status.ready_replicas = number(ready);
+    (status.versions, status.version_summary) = versions::of(machines);
 }
 
 fn number(count: usize) -> i32 {

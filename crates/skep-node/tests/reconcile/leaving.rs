@@ -2,7 +2,7 @@
 
 use kube::Api;
 use serde_json::{Value, json};
-use skep_api::condition::ConditionType::{Draining, Ready};
+use skep_api::condition::ConditionType::{Draining, Progressing, Ready};
 
 use crate::kubelets;
 use crate::world::World;
@@ -237,4 +237,55 @@ async fn somebody_elses_finalizer_does_not_bring_a_machine_back() {
     assert_eq!(world.machine()["metadata"]["finalizers"], json!(["example.org/hold"]));
     assert!(world.provider.machines().is_empty());
     assert_ne!(world.machine()["status"]["phase"], Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pool_on_its_way_out_says_what_holds_it() {
+    let world = World::running(2).await;
+    let names = world.names();
+    hold(&world, &format!("app-{}", names[1]));
+    let pools: Api<skep_api::NodePool> = Api::namespaced(world.fake.client(), "default");
+    pools.delete("workers", &kube::api::DeleteParams::foreground()).await.unwrap();
+    let reconcilers = world.reconcilers(world.fake.client());
+    world.pass(&reconcilers).await.unwrap();
+    let said = World::condition(&world.pool(), Ready);
+    let untouched = names.iter().map(|name| format!("{name} has not begun to leave"));
+    let untouched = untouched.collect::<Vec<_>>().join("; ");
+    assert_eq!(said, format!("False Deleting: waits for 2 machines: {untouched}"));
+    world.beats(&reconcilers).await;
+
+    let pool = world.pool();
+    let since = world.machine()["status"]["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["type"] == "Draining")
+        .unwrap()["lastTransitionTime"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let expected = format!(
+        "Deleting: waits for 1 machine: {name} is draining since {since} (drain.timeoutSeconds 600, then it goes with those \
+         that are left): pods to leave: default/app-{name} (its disruption budget holds it)",
+        name = names[1]
+    );
+    assert_eq!(World::condition(&pool, Ready), format!("False {expected}"));
+    assert_eq!(World::condition(&pool, Progressing), format!("True {expected}"));
+    assert_eq!((&pool["status"]["desired"], &pool["status"]["replicas"]), (&json!(0), &json!(1)));
+    assert_eq!(pool["status"]["readyReplicas"], 0);
+
+    // Its API server is away: so says the pool.
+    world.fake.edit("clusters.skep.dev", "default", "demo", |cluster| {
+        cluster["status"]["conditions"][0]["status"] = json!("False");
+    });
+    let _ = world.pass(&reconcilers).await;
+    let _ = world.pass(&reconcilers).await;
+    let said = World::condition(&world.pool(), Ready);
+    assert!(said.contains("is draining since") && said.contains("default/demo does not serve"), "{said}");
+    world.fake.edit("clusters.skep.dev", "default", "demo", |cluster| {
+        cluster["status"]["conditions"][0]["status"] = json!("True");
+    });
+    world.held.lock().unwrap().clear();
+    world.beats(&reconcilers).await;
+    assert!(world.machines().is_empty() && world.fake.objects("nodepools.skep.dev").is_empty());
 }

@@ -148,6 +148,18 @@ fn standing<K: Awaited>(object: &K) -> Standing {
     Standing::Waiting(said.map_or_else(|| object.phase(), |condition| condition.message.clone()))
 }
 
+/// What keeps an object that is being deleted.
+fn leaving<K: Awaited>(object: &K) -> String {
+    let ready = object.said().and_then(|(conditions, _)| condition::get(conditions, ConditionType::Ready));
+    if let Some(ready) = ready.filter(|ready| ready.reason == condition::DELETING) {
+        return ready.message.clone();
+    }
+    match standing(object) {
+        Standing::Waiting(message) | Standing::Refused(message) => message,
+        Standing::Ready => "it is still there".into(),
+    }
+}
+
 /// Waits until the object is ready as its current spec says, and gives it.
 ///
 /// # Errors
@@ -193,10 +205,7 @@ pub async fn deleted<K: Awaited>(
     progress: &mut Progress,
 ) -> Result<()> {
     until("deleted", client, named, uid, limit, progress, |sight: Sight<K>| match sight {
-        Sight::There(object) => Continue(match standing(&*object) {
-            Standing::Waiting(message) | Standing::Refused(message) => message,
-            Standing::Ready => "it is still there".into(),
-        }),
+        Sight::There(object) => Continue(leaving(&*object)),
         Sight::Gone(_) => Break(Ok(())),
         Sight::Unreadable(error) => Continue(error),
     })
@@ -341,5 +350,16 @@ mod tests {
         stopped.metadata.generation = Some(3);
         assert!(matches!(standing(&stopped), Standing::Waiting(_)), "somebody has changed the spec");
         assert!(matches!(standing(&Cluster::new("web", ClusterSpec::default())), Standing::Waiting(_)));
+    }
+
+    #[test]
+    fn what_is_being_deleted_says_what_holds_it_whatever_else_is_wrong() {
+        use ConditionType::{Accepted, Ready};
+        let mut web =
+            cluster(2, &[(Accepted, false, "no such version"), (Ready, false, "waits for a machine")]);
+        assert_eq!(leaving(&web), "no such version");
+        web.status.as_mut().unwrap().conditions[1].reason = condition::DELETING.into();
+        assert_eq!(leaving(&web), "waits for a machine");
+        assert_eq!(leaving(&cluster(2, &[(Ready, true, "serves")])), "it is still there");
     }
 }

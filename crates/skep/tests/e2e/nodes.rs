@@ -120,6 +120,26 @@ fn only_its_own_use(shared: &Installation) {
     }
 }
 
+/// Pods hold a pool that is being deleted: whoever waits for it reads which, and until when.
+fn a_pool_that_is_held(shared: &Installation) {
+    shared.tenant("demo", "create deployment held --image=example.org/team/app:1");
+    shared.tenant("demo", "create poddisruptionbudget held --selector=app=held --min-available=1");
+    shared.tenant("demo", "rollout status deployment held --timeout=2m");
+    let said = shared.fails(4, "delete nodepool workers --timeout 30s");
+    for part in [
+        "is draining since 20",
+        "drain.timeoutSeconds 600",
+        "default/held-",
+        "its disruption budget holds it",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    println!("{said}");
+    shared.tenant("demo", "delete poddisruptionbudget held");
+    shared.skep("delete nodepool workers");
+    shared.tenant("demo", "delete deployment held");
+}
+
 /// Two real nodes join, one survives the end of its first process, all go without a trace.
 pub fn real_nodes(shared: &Installation) {
     if let Some(missing) = missing() {
@@ -175,7 +195,7 @@ pub fn real_nodes(shared: &Installation) {
         let machines = shared.json("get machines -o json");
         machines["items"].as_array().filter(|items| items.len() == 1).map(drop)
     });
-    shared.skep("delete nodepool workers");
+    a_pool_that_is_held(shared);
     eventually("nothing of them is on this host", || (left(&uids) == 0).then_some(()));
     assert_eq!(shared.tenant("demo", "get nodes -o name"), "");
 }
