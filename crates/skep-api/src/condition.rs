@@ -35,6 +35,8 @@ pub enum ConditionType {
     Draining,
     /// Repair may act on nodes of the pool; if not, too many of them are unhealthy at once.
     RepairAllowed,
+    /// The CNI that Skep gives to the nodes of the pool enforces NetworkPolicies.
+    NetworkPolicyEnforced,
     /// Reconciliation is stopped by the object's own spec.
     Paused,
 }

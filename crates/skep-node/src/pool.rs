@@ -10,7 +10,8 @@ use std::time::Duration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
-use skep_api::{Machine, NodePool};
+use skep_agent::config::PodNetwork;
+use skep_api::{Machine, NodePool, Provider};
 use skep_kubeops::{Applier, Key, Next, Reconciler};
 use skep_plan::node_pool::{Course, Member, Plan, Refused, Trial, Unresolved, plan, steer, trial};
 use skep_plan::repair::Calm;
@@ -99,7 +100,8 @@ impl Reconciler for NodePoolReconciler {
             Err(Unresolved::Waits(why)) => Outcome::Waits(why),
         };
         let repair = self.repair(&pool, cluster.as_deref(), &outcome, &mut machines, now).await;
-        let status = status::of(&pool, &outcome, repair.as_ref().ok(), &machines, &Time(now));
+        let network = self.network(&outcome);
+        let status = status::of(&pool, &outcome, repair.as_ref().ok(), &machines, network, &Time(now));
         status::announce(&self.config.recorder, &pool, &status, &outcome);
         self.applier.status(&*pool, pool.status.as_ref(), &status).await?;
         let repair = repair?;
@@ -186,6 +188,15 @@ impl NodePoolReconciler {
     async fn follow(&self, pool: &NodePool) -> Result<Next, Error> {
         self.applier.delete_if_exists::<NodePool>(&Key::of(pool), pool.metadata.uid.as_deref()).await?;
         Ok(Next::Done)
+    }
+
+    /// The network of its nodes' pods. Pods that are only played have none.
+    fn network(&self, outcome: &Outcome) -> Option<PodNetwork> {
+        let Outcome::Planned(planned) = outcome else { return None };
+        let class = &planned.course.goal().template.machine_class;
+        let provider = self.caches.classes.get(&Key::cluster(class.as_str()))?.spec.provider;
+        let infrastructure = self.config.infrastructure(provider).ok()?;
+        (provider != Provider::Hollow).then_some(infrastructure.pod_network)
     }
 
     /// The pool's machines as the watch sees them.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use skep_agent::config::PodNetwork;
 use skep_api::condition::{self, ConditionStatus, ConditionType};
 use skep_api::machine::MachinePhase;
 use skep_api::node_pool::StoppedUpdate;
@@ -20,17 +21,19 @@ use super::repair::Judged;
 use super::{Outcome, build};
 
 mod leaving;
+mod network;
 mod updates;
 mod versions;
 
 pub(super) use leaving::deleting;
 
-/// The status after a pass.
+/// The status after a pass. `network` is that of its nodes' pods, if it is known.
 pub(super) fn of(
     pool: &NodePool,
     outcome: &Outcome,
     repair: Option<&Judged>,
     machines: &[Arc<Machine>],
+    network: Option<PodNetwork>,
     now: &Time,
 ) -> NodePoolStatus {
     let mut status = pool.status.clone().unwrap_or_default();
@@ -82,6 +85,10 @@ pub(super) fn of(
     if let Some(decision) = repair.and_then(|judged| judged.decision.as_ref()) {
         let message = decision.message.clone();
         set(ConditionType::RepairAllowed, decision.allowed, decision.reason, message, generation);
+    }
+    if let Some(network) = network {
+        let (holds, reason, message) = network::policies(network);
+        set(ConditionType::NetworkPolicyEnforced, holds, reason, message, generation);
     }
     if let Some(judged) = repair {
         status.repairs.clone_from(&judged.orders);

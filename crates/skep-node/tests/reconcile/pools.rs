@@ -6,7 +6,7 @@ use kube::Api;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use skep_api::Cluster;
-use skep_api::condition::ConditionType::{Accepted, Progressing, Ready};
+use skep_api::condition::ConditionType::{Accepted, NetworkPolicyEnforced, Progressing, Ready};
 use skep_kubeops::Reconciler as _;
 
 use crate::world::World;
@@ -46,6 +46,20 @@ async fn a_pool_becomes_nodes_in_all_zones() {
     assert!(World::condition(&pool, Accepted).starts_with("True Resolved"));
     assert!(World::condition(&pool, Progressing).starts_with("False Settled"));
     assert_eq!(world.provider.made(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_relies_on_network_policies_is_told_that_these_nodes_have_none() {
+    let mut world = World::running(1).await;
+    let said = World::condition(&world.pool(), NetworkPolicyEnforced);
+    assert!(said.starts_with("False CniWithoutPolicies: ") && said.contains("(host-gw)"), "{said}");
+    // Nothing is said of nodes that are not to be had.
+    world.no_root = Some("local machines need root".into());
+    world.fake.edit("nodepools.skep.dev", "default", "workers", |pool| {
+        pool["status"]["conditions"] = json!([]);
+    });
+    world.settle().await.unwrap();
+    assert_eq!(World::condition(&world.pool(), NetworkPolicyEnforced), "none");
 }
 
 #[tokio::test(start_paused = true)]
