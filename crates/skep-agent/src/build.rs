@@ -12,12 +12,12 @@ mod reserve;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use cni::conflist;
+pub(crate) use cni::{BRIDGE, conflist};
 pub(crate) use containerd::{containerd, registries};
 pub(crate) use kube_proxy::kube_proxy;
 pub(crate) use kubeconfig::{bootstrap, joined};
 pub(crate) use kubelet::{HEALTHZ, arguments, kubelet};
-pub(crate) use masquerade::{iptables, nftables};
+pub(crate) use masquerade::{CHAIN, TABLE, iptables, nftables};
 
 use serde_json::Value;
 

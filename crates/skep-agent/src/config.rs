@@ -93,6 +93,9 @@ pub struct Host {
     /// Others use the machine's memory and disk too: what the kernel says of them is not the node's.
     #[serde(default)]
     pub shared: bool,
+    /// Somebody brought the machine: when its node is deleted, nobody but the agent ends what runs on it.
+    #[serde(default)]
+    pub brought: bool,
     /// Directory with kubelet and kube-proxy of the node's version.
     pub kubernetes: PathBuf,
     /// Directory with containerd, containerd-shim-runc-v2 and ctr.

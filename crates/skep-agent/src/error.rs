@@ -114,6 +114,24 @@ pub enum Error {
         /// Its process number.
         pid: i32,
     },
+    /// The node was deleted from its cluster.
+    #[error("{code}: node {node} was deleted from cluster {cluster}: this machine is no node any more, and what had been made of it was taken back; `skep node join {node}` prints a line to bring it again ({page})", code = self.code(), page = self.code().page())]
+    Removed {
+        /// Name of the node.
+        node: String,
+        /// Name of the cluster at the gateway.
+        cluster: String,
+    },
+    /// The same, and something is left.
+    #[error("{code}: node {node} was deleted from cluster {cluster}, and not everything that had been made of this machine could be taken back: {left}; restart the machine ({page})", code = self.code(), page = self.code().page())]
+    NotUndone {
+        /// Name of the node.
+        node: String,
+        /// Name of the cluster at the gateway.
+        cluster: String,
+        /// What is left and why.
+        left: String,
+    },
     /// The node's credentials cannot be used, or Nodes cannot be watched.
     #[error("{code}: routes to other nodes: {reason}; the agent tries again ({page})", code = self.code(), page = self.code().page())]
     Routes {
@@ -141,6 +159,7 @@ impl Error {
             Self::Leftover { .. } => 8013,
             Self::Routes { .. } => 8014,
             Self::Invitation { .. } => 8113,
+            Self::Removed { .. } | Self::NotUndone { .. } => 8131,
         })
     }
 

@@ -44,6 +44,11 @@ impl Layout {
         self.state.join("boot")
     }
 
+    /// There once the node was seen in its cluster.
+    pub(crate) fn joined(&self) -> PathBuf {
+        self.state.join("joined")
+    }
+
     /// Configuration that the agent writes.
     pub(crate) fn config(&self, name: &str) -> PathBuf {
         self.state.join("etc").join(name)
@@ -155,6 +160,30 @@ impl Layout {
         self.state.join("logs")
     }
 
+    /// Everything below the directory that a node has, whoever writes it; the token and the key among it first.
+    pub(crate) fn all(&self) -> Vec<PathBuf> {
+        let socket = self.socket();
+        let short = socket.parent().filter(|parent| !parent.starts_with(&self.state)).map(Path::to_owned);
+        [
+            "invitation",
+            "invitation.new",
+            "etc",
+            "kubelet",
+            "joined",
+            "boot",
+            "pod-logs",
+            "containerd",
+            "runc",
+            "cni",
+            "logs",
+            "lock",
+        ]
+        .into_iter()
+        .map(|name| self.state.join(name))
+        .chain(short)
+        .collect()
+    }
+
     /// Log of one program.
     pub(crate) fn log(&self, program: &str) -> PathBuf {
         self.logs().join(format!("{program}.log"))
@@ -164,6 +193,29 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_of_a_node_is_forgotten() {
+        let layout = Layout::new(Path::new("/var/lib/skep"));
+        let all = layout.all();
+        let known = [
+            layout.boot(),
+            layout.joined(),
+            layout.config("x"),
+            layout.containerd("root"),
+            layout.runc(),
+            layout.cni("conf"),
+            layout.kubelet(),
+            layout.pod_logs(),
+            layout.log("kubelet"),
+            layout.socket(),
+        ];
+        for path in known {
+            assert!(all.iter().any(|one| path.starts_with(one)), "{}", path.display());
+        }
+        let long = Layout::new(Path::new(&format!("/{}", "x".repeat(150))));
+        assert!(long.all().iter().any(|one| long.socket().starts_with(one)));
+    }
 
     #[test]
     fn sockets_always_fit() {

@@ -60,7 +60,8 @@ impl Programs {
     }
 }
 
-fn containerd(node: &Node) -> Program {
+/// The runtime.
+pub(crate) fn containerd(node: &Node) -> Program {
     let layout = &node.layout;
     let proxies = PROXIES.into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
     Program {

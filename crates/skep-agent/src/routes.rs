@@ -15,7 +15,9 @@ mod follow;
 mod view;
 mod vxlan;
 
+pub(crate) use apply::forget;
 pub(crate) use follow::follow;
+pub(crate) use view::NodeView;
 
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,7 @@ use crate::{
     preflight::preflight,
     prepare::{self, Lock},
     programs::Programs,
-    routes, tunnel,
+    removal, routes, tunnel,
 };
 
 /// Makes this machine a node of the cluster and keeps it one until `shutdown`; then stops its programs in order. Pods go on,
@@ -23,9 +23,11 @@ use crate::{
 /// Must run as root, in a process that starts no children by itself, on a Tokio runtime with its signal driver. The
 /// umask and the limit of open files of the process change.
 ///
+/// On a machine that somebody brought it ends when its node is deleted from the cluster, and takes back what it has made.
+///
 /// # Errors
-/// Why the machine cannot be a node. Everything that goes wrong after the programs have been started is tried again and
-/// logged.
+/// Why the machine cannot be a node, or is none any more ([`Error::Removed`]). Everything that goes wrong after the programs
+/// have been started is tried again and logged.
 pub async fn run(join: Join, host: Host, shutdown: CancellationToken) -> Result<()> {
     let checked = preflight(&join, &host)?;
     let _lock = Lock::take(&host.state)?;
@@ -41,6 +43,9 @@ pub async fn run(join: Join, host: Host, shutdown: CancellationToken) -> Result<
         "preparing"
     );
     prepare::prepare(&node).await?;
+    if removal::happened_before(&node).await {
+        return removal::leave(&node).await;
+    }
 
     let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
     let address = SocketAddrV4::new(node.join.cluster.api_server_address, endpoint::PORT);
@@ -58,14 +63,21 @@ pub async fn run(join: Join, host: Host, shutdown: CancellationToken) -> Result<
     tasks.spawn(tunnel::serve(tunnel, end.clone()));
 
     let mut programs = Programs::default();
-    let started = shutdown.run_until_cancelled(programs.start(&node)).await;
-    if let Some(Ok(())) = started {
-        shutdown.cancelled().await;
-    }
+    let until_told = async {
+        let started = shutdown.run_until_cancelled(programs.start(&node)).await;
+        if let Some(Ok(())) = started {
+            shutdown.cancelled().await;
+        }
+        started.unwrap_or(Ok(()))
+    };
+    let (ended, removed) = tokio::select! {
+        ended = until_told => (ended, false),
+        () = removal::noticed(&node) => (Ok(()), true),
+    };
     tracing::info!("stopping");
     programs.stop().await;
     end.cancel();
     tasks.close();
     tasks.wait().await;
-    started.unwrap_or(Ok(()))
+    if removed { removal::leave(&node).await } else { ended }
 }

@@ -14,6 +14,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use cri::remove_sandboxes;
 pub(crate) use health::Health;
 
 use self::keeper::Keeper;

@@ -16,6 +16,7 @@ use skep_kubeops::{Applier, Key, Next, Observed, Reconciler, Trigger};
 use crate::tenants::Tenants;
 use crate::{Caches, Config, Error, NAME};
 
+mod address;
 mod announce;
 mod delete;
 mod dereference;

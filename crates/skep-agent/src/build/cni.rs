@@ -7,7 +7,7 @@ use super::text;
 use crate::layout::Layout;
 
 /// The bridge between the pods of a node.
-const BRIDGE: &str = "skep-pods";
+pub(crate) const BRIDGE: &str = "skep-pods";
 
 /// The configuration list. `range` is the node's `spec.podCIDR`, `mtu` what fits on the way to other nodes.
 ///

@@ -4,8 +4,9 @@
 use ipnet::Ipv4Net;
 
 /// Table of ours in nftables, chain of ours in iptables.
-const TABLE: &str = "skep-node";
-const CHAIN: &str = "SKEP-NODE";
+pub(crate) const TABLE: &str = "skep-node";
+/// See [`TABLE`].
+pub(crate) const CHAIN: &str = "SKEP-NODE";
 
 /// Input of `nft -f -`: makes the table anew in one transaction.
 pub(crate) fn nftables(pods: Ipv4Net, interface: &str) -> String {

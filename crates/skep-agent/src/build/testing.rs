@@ -74,6 +74,7 @@ pub(crate) fn host() -> Host {
         state: PathBuf::from("/data/machines/n"),
         cgroup_root: "/".into(),
         shared: true,
+        brought: false,
         kubernetes: PathBuf::from("/engine/node"),
         containerd: PathBuf::from("/engine/containerd"),
         cni: PathBuf::from("/engine/cni"),

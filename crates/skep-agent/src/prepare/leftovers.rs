@@ -1,6 +1,6 @@
 //! Programs that an earlier agent has left running, on a machine that is not its own namespace.
 //!
-//! They are known by the full path of their configuration file in their command line, so no record is needed that a crash
+//! They are known by the full path of their configuration file in their command line and by seeing the same files, so no record is needed that a crash
 //! could lose. They are ended, not adopted: pods go on without them, and their new copies have the settings of today.
 
 use std::{fs, path::Path, time::Duration};
@@ -37,7 +37,7 @@ fn end_one(pid: Pid, configurations: &[String]) -> Result<()> {
     // First the descriptor, then the look: what is looked at is what is behind the descriptor.
     let Ok(process) = pidfd_open(pid, PidfdFlags::empty()) else { return Ok(()) };
     let command = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).unwrap_or_default();
-    if !is_ours(&command, configurations) {
+    if !is_ours(&command, configurations) || !sees_our_files(pid) {
         return Ok(());
     }
     let program = program(&command);
@@ -62,6 +62,13 @@ fn is_ours(command: &[u8], configurations: &[String]) -> bool {
         configurations.iter().any(|path| path.as_bytes() == argument)
     };
     arguments.any(file)
+}
+
+/// Whether it has the same files: in a mount namespace of its own the same path is another file, as in local machines on
+/// this host.
+fn sees_our_files(pid: Pid) -> bool {
+    let of = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    of(&pid.as_raw_nonzero().to_string()) == of("self")
 }
 
 fn program(command: &[u8]) -> String {
@@ -112,6 +119,8 @@ mod tests {
         while !is(ours.id()) || !is(other.id()) {
             std::thread::yield_now();
         }
+        let pid = |child: &std::process::Child| Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+        assert!(sees_our_files(pid(&ours)));
         end(&layout).await.unwrap();
         assert!(!ours.wait().unwrap().success());
         assert!(other.try_wait().unwrap().is_none());

@@ -39,6 +39,16 @@ pub(super) async fn tables(children: &Children, here: Here<'_>, desired: &Desire
     tool.change(&diff(&desired.entries, &actual)).await
 }
 
+/// Takes back routes and the device, whatever is there of them.
+pub(crate) async fn forget(children: &Children) -> Result<()> {
+    let tool = Tool { children };
+    if tool.link(vxlan::DEVICE).await?.is_some() {
+        tool.ip(&remove_device()).await?;
+    }
+    let protocol = PROTOCOL.to_string();
+    tool.run("ip", &["-4", "route", "flush", "proto", &protocol], "").await.map(drop)
+}
+
 /// How many changes would be made.
 #[cfg(test)]
 pub(super) async fn pending(children: &Children, here: Here<'_>, desired: &Desired) -> Result<usize> {

@@ -1,10 +1,10 @@
 //! Following the cluster's Nodes.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
 use skep_kubeops::{
-    Cache, ClientConfig,
+    Cache,
     backoff::Backoff,
     watch::{Select, changes},
 };
@@ -16,13 +16,7 @@ use super::{
     desired::{Desired, Here, desired},
     view::NodeView,
 };
-use crate::{
-    Error, Result, build,
-    config::PodNetwork,
-    events::{Changes, appears},
-    files,
-    node::Node,
-};
+use crate::{Error, Result, build, config::PodNetwork, files, identity, node::Node};
 
 /// How often everything is compared again, also when no Node has changed: somebody else may have removed a route.
 const RESYNC: Duration = Duration::from_secs(30);
@@ -52,14 +46,8 @@ pub(crate) async fn follow(node: Node, end: CancellationToken) {
 
 /// Follows with the certificate that the node has now, until it has another one.
 async fn with_one_certificate(node: &Node) -> Result<()> {
-    let certificate = node.layout.client_certificate();
     let wrong = |reason: String| Error::Routes { reason };
-    appears(&certificate).await.map_err(|error| wrong(error.to_string()))?;
-    let mut rotation = Rotation::of(certificate).map_err(|error| wrong(error.to_string()))?;
-    let config = ClientConfig::from_kubeconfig(&node.layout.kubeconfig(), None).await;
-    let client = config
-        .and_then(|config| config.build("skep-node-agent"))
-        .map_err(|error| wrong(error.to_string()))?;
+    let (client, mut rotation) = identity::client(node).await.map_err(wrong)?;
     let cache = Cache::<NodeView>::new();
     let mut nodes = changes(client, Select::all(), cache.clone());
     let mut keeper = Keeper { node, applied: None };
@@ -78,28 +66,6 @@ async fn with_one_certificate(node: &Node) -> Result<()> {
         if cache.is_synced() {
             keeper.bring(&cache).await;
         }
-    }
-}
-
-/// Notices that the certificate is another one.
-struct Rotation {
-    certificate: PathBuf,
-    target: PathBuf,
-    changes: Changes,
-}
-
-impl Rotation {
-    fn of(certificate: PathBuf) -> std::io::Result<Self> {
-        let changes = Changes::of(certificate.parent().unwrap_or(&certificate))?;
-        let target = fs::read_link(&certificate)?;
-        Ok(Self { certificate, target, changes })
-    }
-
-    async fn happens(&mut self) -> std::io::Result<()> {
-        while fs::read_link(&self.certificate).is_ok_and(|target| target == self.target) {
-            self.changes.next().await?;
-        }
-        Ok(())
     }
 }
 

@@ -10,13 +10,13 @@ use serde::{Deserialize, Deserializer};
 /// A Node without everything that routes do not need: of thousands of nodes, labels, images and conditions would fill
 /// memory on each of them.
 #[derive(Clone, Debug)]
-pub(super) struct NodeView {
+pub(crate) struct NodeView {
     /// Name, uid and version; nothing else.
     metadata: ObjectMeta,
     /// `spec.podCIDR`.
-    pub range: Option<Ipv4Net>,
+    pub(super) range: Option<Ipv4Net>,
     /// The first `InternalIP`.
-    pub address: Option<Ipv4Addr>,
+    pub(super) address: Option<Ipv4Addr>,
 }
 
 impl NodeView {

@@ -107,6 +107,7 @@ impl Machine {
             state: "/var/lib/skep".into(),
             cgroup_root: format!("/{}", self.cgroup),
             shared: true,
+            brought: false,
             kubernetes: kubernetes.into(),
             containerd: containerd.into(),
             cni: cni.into(),

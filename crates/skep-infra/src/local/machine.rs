@@ -95,6 +95,7 @@ impl Inner {
             state: STATE.into(),
             cgroup_root: "/".to_owned(),
             shared: true,
+            brought: false,
             kubernetes: shown("kubernetes"),
             containerd: shown("containerd"),
             cni: shown("cni"),

@@ -13,12 +13,13 @@ use skep_api::{ControlPlane, Machine, MachineStatus, NodeTemplate};
 use skep_infra::State;
 use skep_kubeops::events::Severity;
 use skep_kubeops::{Key, Next};
+use skep_plan::network;
 use skep_plan::node_pool::{Node, Unresolved};
 
 use super::dereference::Found;
 use super::seen::{Accepted, Seen, Sight};
 use super::vacate::{Vacated, is_ours};
-use super::{MachineReconciler, drain, is_made_as, order, status};
+use super::{MachineReconciler, address, drain, is_made_as, order, status};
 use crate::approver::{self, Applicant, Verdict};
 use crate::bootstrap::token;
 use crate::tenants::Tenant;
@@ -141,18 +142,23 @@ impl MachineReconciler {
             NodeCredentials::Shared => None,
         };
         seen.joined = joined;
-        self.approve(machine, &found.key, tenant, known.as_ref().and_then(|known| known.address)).await?;
-
         let control_plane = found.control_plane.as_ref();
         let control_plane =
             control_plane.ok_or_else(|| Error::NotSeen(format!("the control plane of {}", found.key)))?;
+        let address = match known.as_ref().and_then(|known| known.address) {
+            Some(address) => Some(address),
+            None => self.reported(machine, &found.key, control_plane, seen)?,
+        };
+        self.approve(machine, &found.key, tenant, address).await?;
+
         let node = Node { template: wanted, ..way.node.clone() };
         let text = token.as_ref().map(|token| token.text.clone()).unwrap_or_default();
         let order =
             order::build(machine, &node, control_plane, way.infrastructure, &tenant.authorities, text)
                 .map_err(|reason| Error::Network { cluster: found.key.clone(), reason })?;
         let stale = self.knows_another_token(machine, &way, token.as_ref(), seen).await?;
-        let ordered = way.infrastructure.provider.ensure(&order).await?;
+        let mut ordered = way.infrastructure.provider.ensure(&order).await?;
+        ordered.address = ordered.address.or(address);
         if stale {
             match way.infrastructure.provider.reboot(&uid).await {
                 // Whoever brought it starts it with the new one.
@@ -280,6 +286,43 @@ impl MachineReconciler {
                 drain::cordon(tenant, &found.key, &node.name_any(), false).await
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The address of a machine whose infrastructure knows none: what its node says, as far as it may be.
+    fn reported(
+        &self,
+        machine: &Machine,
+        cluster: &Key,
+        control_plane: &ControlPlane,
+        seen: &mut Seen,
+    ) -> Result<Option<Ipv4Addr>, Error> {
+        let Sight::There(node) = &seen.node else { return Ok(None) };
+        let Some(reported) = node.internal_address() else { return Ok(None) };
+        let ranges = network::check(&control_plane.spec.network)
+            .map_err(|refused| Error::Network { cluster: cluster.clone(), reason: refused.to_string() })?;
+        let beside = self.caches.machines.select(|other| {
+            other.metadata.uid != machine.metadata.uid
+                && other.metadata.namespace == machine.metadata.namespace
+                && other.spec.cluster == machine.spec.cluster
+        });
+        let others = beside.iter().filter_map(|other| {
+            Some((other.metadata.name.as_deref()?, other.status.as_ref()?.address.as_ref()?.parse().ok()?))
+        });
+        match address::believed(reported, &ranges, others) {
+            Ok(address) => Ok(Some(address)),
+            Err(why) => {
+                let said = machine
+                    .status
+                    .as_ref()
+                    .and_then(|status| condition::get(&status.conditions, ConditionType::MachineReady));
+                if said.is_none_or(|said| said.message != why) {
+                    let recorder = &self.config.recorder;
+                    recorder.publish(machine, Severity::Warning, "AddressRefused", "Approve", why.clone());
+                }
+                seen.unbelieved = Some(why);
+                Ok(None)
+            }
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Seen {
     pub(super) machine: Option<skep_infra::Machine>,
     /// Its node.
     pub(super) node: Sight,
+    /// Why the address that its node reports is not believed.
+    pub(super) unbelieved: Option<String>,
     /// The node is there, and what it joined with is taken back. Until then it has not joined, as far as the status says:
     /// else nobody would take it back after a failure.
     pub(super) joined: bool,

@@ -182,7 +182,11 @@ fn machine_ready(seen: &Seen, failure: Option<&Error>, old: &[Condition], asked:
         return said(false, error.reason(), error.to_string());
     }
     match seen.machine.as_ref().map(|machine| &machine.state) {
-        Some(State::Running) => said(true, "Running", "the machine runs"),
+        Some(State::Running) => match &seen.unbelieved {
+            // It serves pods, but nobody can look into them: without an address it gets no certificate to serve with.
+            Some(why) => said(true, "AddressRefused", why.clone()),
+            None => said(true, "Running", "the machine runs"),
+        },
         Some(State::Starting(what)) => said(false, "Starting", what.clone()),
         Some(State::Awaited(what)) => said(false, "Awaited", what.clone()),
         Some(State::Stopped) => said(false, "Stopped", "the machine is there and does not run"),

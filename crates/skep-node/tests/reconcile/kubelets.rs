@@ -103,6 +103,21 @@ pub fn csr(request: &str, username: &str, groups: Value, node: &str) -> Value {
     })
 }
 
+/// A request of a node for what its kubelet serves with, for an address.
+pub fn serving_csr(request: &str, node: &str, address: &str) -> Value {
+    let mut params = CertificateParams::new(vec![node.to_owned(), address.to_owned()]).unwrap();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+    params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+    let pem = params.serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+    let user = format!("system:node:{node}");
+    let mut csr = csr(request, &user, json!(["system:nodes", "system:authenticated"]), node);
+    csr["spec"]["request"] = json!(base64::engine::general_purpose::STANDARD.encode(pem));
+    csr["spec"]["signerName"] = json!("kubernetes.io/kubelet-serving");
+    csr["spec"]["usages"] = json!(["digital signature", "server auth"]);
+    csr
+}
+
 fn register(fake: &FakeApiServer, name: &str, made: &Made) {
     fake.plant(json!({
         "apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": made.order.join.labels},

@@ -29,6 +29,8 @@ struct Inner {
     calls: Vec<String>,
     /// Machines of this version run, and no node ever comes from them.
     mute: Option<String>,
+    /// It knows no machine's address: people have brought them.
+    brought: bool,
 }
 
 /// Makes machines in two steps, and forgets them in two.
@@ -74,6 +76,11 @@ impl FakeProvider {
         self.inner.lock().unwrap().mute = version.map(str::to_owned);
     }
 
+    /// From now on it knows no machine's address.
+    pub fn forget_addresses(&self) {
+        self.inner.lock().unwrap().brought = true;
+    }
+
     /// Whether nobody will hear of this machine.
     pub fn is_mute(&self, made: &Made) -> bool {
         self.inner.lock().unwrap().mute.as_deref() == Some(&*made.order.version.to_string())
@@ -105,10 +112,10 @@ pub fn address(zone: &str) -> Ipv4Addr {
     Ipv4Addr::new(198, 19, 1, zone.as_bytes()[0])
 }
 
-fn seen(made: &Made) -> Machine {
+fn seen(made: &Made, brought: bool) -> Machine {
     Machine {
         provider_id: format!("fake://{}", made.order.name),
-        address: Some(address(&made.order.zone)),
+        address: (!brought).then(|| address(&made.order.zone)),
         state: made.state.clone(),
     }
 }
@@ -117,6 +124,7 @@ fn seen(made: &Made) -> Machine {
 impl Provider for FakeProvider {
     async fn ensure(&self, order: &Order) -> Result<Machine, Error> {
         let mut inner = self.inner.lock().unwrap();
+        let brought = inner.brought;
         inner.calls.push(format!("ensure {}", order.name));
         if let Some(reason) = &inner.broken {
             return Err(Error::Programs { version: order.version.to_string(), reason: reason.clone() });
@@ -134,11 +142,12 @@ impl Provider for FakeProvider {
         if !order.join.token.is_empty() {
             made.order = order.clone();
         }
-        Ok(seen(made))
+        Ok(seen(made, brought))
     }
 
     async fn get(&self, uid: &str) -> Result<Option<Machine>, Error> {
-        Ok(self.inner.lock().unwrap().machines.get(uid).map(seen))
+        let inner = self.inner.lock().unwrap();
+        Ok(inner.machines.get(uid).map(|made| seen(made, inner.brought)))
     }
 
     async fn delete(&self, uid: &str) -> Result<Deleted, Error> {

@@ -163,6 +163,9 @@ pub struct Agent {
     /// File that says what machine this is [default: the agent finds out]
     #[arg(long, value_name = "FILE", requires = "join")]
     pub host: Option<PathBuf>,
+    /// Run it as a service of systemd, from now on and after every boot; where there is no systemd, it stays in the foreground
+    #[arg(long, conflicts_with = "host")]
+    pub service: bool,
     /// What is logged, like info or skep_agent=debug
     #[arg(long, env = "SKEP_LOG", value_name = "FILTER", default_value = "info")]
     pub log: String,

@@ -8,11 +8,12 @@ use crate::{
     cli::part::Agent,
     error::{Error, Result},
     exit::Exit,
-    logging, runtime,
+    logging, output, runtime,
 };
 
 mod brought;
 pub mod join;
+mod service;
 
 /// Runs the agent until it is told to stop.
 ///
@@ -31,12 +32,28 @@ pub fn agent(args: &Agent) -> Result<()> {
             Some(made) => made,
             None => brought::prepare(args.join.as_deref()).await?,
         };
-        skep_agent::run(join, host, stop).await.map_err(refused)
+        if args.service && service::is_there() {
+            let node = join.node;
+            service::install()?;
+            output::note(&format!(
+                "node {node} runs as a service: systemctl status skep-node, journalctl -u skep-node"
+            ));
+            return Ok(());
+        }
+        let ended = skep_agent::run(join, host, stop).await;
+        if matches!(ended, Err(skep_agent::Error::Removed { .. }))
+            && let Err(error) = service::remove()
+        {
+            tracing::warn!(error = error.message, "the service is left");
+        }
+        ended.map_err(refused)
     })
 }
 
 fn refused(error: skep_agent::Error) -> Error {
-    Error::new(error.code(), Exit::Failure, error)
+    // Nobody should start it again.
+    let is_none = matches!(error, skep_agent::Error::Removed { .. });
+    Error::new(error.code(), if is_none { Exit::Refused } else { Exit::Failure }, error)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {

@@ -14,6 +14,7 @@ mod installation;
 mod kills;
 mod lifecycle;
 mod nodes;
+mod nodes_brought;
 mod parts;
 mod shortage;
 mod writers;
@@ -64,6 +65,7 @@ const ALONE: &[(&str, fn())] = &[
     ("lifecycle::ports_that_are_taken", lifecycle::ports_that_are_taken),
     ("lifecycle::an_interrupted_start_leaves_nothing", lifecycle::an_interrupted_start_leaves_nothing),
     ("lifecycle::down_after_a_crash_leaves_nothing", lifecycle::down_after_a_crash_leaves_nothing),
+    ("nodes_brought::the_printed_line", nodes_brought::the_printed_line),
     ("shortage::no_go", shortage::no_go),
     ("shortage::a_disk_too_small", shortage::a_disk_too_small),
     ("shortage::a_disk_that_fills", shortage::a_disk_that_fills),

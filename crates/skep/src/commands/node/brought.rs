@@ -67,6 +67,8 @@ pub async fn prepare(from: Option<&Path>) -> Result<(Join, Host)> {
     let host = host(&invitation).await?;
     if before.as_ref() != Some(&invitation) {
         keep(&kept, &invitation)?;
+        // Invited once more: that its node is not there now is no reason to go.
+        skep_agent::invited_again(Path::new(STATE)).map_err(refused)?;
     }
     Ok((invitation.join, host))
 }
@@ -125,6 +127,7 @@ async fn host(invitation: &Invitation) -> Result<Host> {
         state: PathBuf::from(STATE),
         cgroup_root: "/".to_owned(),
         shared: false,
+        brought: true,
         kubernetes: programs(&engine, &skep_engine::node_image(&version)?).await?,
         containerd: programs(&engine, &skep_engine::containerd_image()).await?,
         cni: programs(&engine, &skep_engine::cni_image()).await?,

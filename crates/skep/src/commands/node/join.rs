@@ -37,7 +37,7 @@ pub async fn run(global: &Global, args: &Join) -> Result<()> {
          reaches {}. The line holds a token that is good for this one machine: do not show it",
         invitation.join.cluster.server
     ));
-    output::print(&format!("echo '{}' | sudo skep node agent --join -\n", text.trim()))
+    output::print(&format!("echo '{}' | sudo skep node agent --service --join -\n", text.trim()))
 }
 
 async fn find(client: &Client, args: &Join) -> Result<Option<Machine>> {
