@@ -77,14 +77,17 @@ async fn features(settings: &Settings) -> Vec<Error> {
     let hands = Hands::default();
     let mut missing = Vec::new();
     for (feature, script) in FEATURES {
-        if let Err(error) = hands.run("sh", &["-c", script], "").await {
-            missing.push(Error::NoKernelFeature { feature, reason: error.reason() });
-        }
+        missing.extend(tried(&hands, feature, script).await.err());
     }
     if settings.between_zones.is_some() {
         missing.extend(zones::check(&hands).await.err());
     }
     missing
+}
+
+async fn tried(hands: &Hands, feature: &'static str, script: &str) -> Result<()> {
+    let done = hands.run("sh", &["-c", script], "").await;
+    done.map(drop).map_err(|error| Error::NoKernelFeature { feature, reason: error.reason() })
 }
 
 fn is_of_node(error: &Error) -> bool {
@@ -126,6 +129,18 @@ mod tests {
         // What a container usually has.
         assert_eq!(lacking("CapEff:\t00000000a80425fb\n"), ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"]);
         assert_eq!(lacking("").len(), CAPABILITIES.len());
+    }
+
+    #[tokio::test]
+    async fn a_missing_kernel_feature_is_named_with_what_the_kernel_said() {
+        let hands = Hands::default();
+        tried(&hands, "nothing", "true").await.unwrap();
+        // What mount says on a kernel without it.
+        let script = "echo 'mount: unknown filesystem type overlay' >&2; exit 32";
+        let error = tried(&hands, "overlay file systems", script).await.unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("overlay file systems") && text.contains("unknown filesystem type"), "{text}");
+        assert!(!error.help().is_empty() && error.code().number() == 8032);
     }
 
     #[test]

@@ -218,6 +218,7 @@ async fn a_real_api_server_agrees() -> Result<()> {
         "spec": {"cluster": "demo", "replicas": 1, "template": {"machineClass": "local-small"}}}))?;
     pools.create(&PostParams::default(), &pool).await?;
 
+    bounds_that_contradict_are_refused(&pools).await?;
     let name = joins(&bed).await?;
     its_spec_is_guarded(&bed, &name).await?;
     leaves(&bed, &pools, &name).await?;
@@ -288,6 +289,45 @@ async fn joins(bed: &Bed) -> Result<String> {
             node.request(Request::get(path).body(Vec::new())?).await.with_context(|| path.to_owned())?;
     }
     Ok(name)
+}
+
+/// At once, whoever writes them, and also through the subresource that autoscalers use.
+async fn bounds_that_contradict_are_refused(pools: &Api<NodePool>) -> Result<()> {
+    let within = "replicas must be within scaling.min and scaling.max";
+    let of = |spec: Value| {
+        let mut pool = json!({"metadata": {"name": "bounds"},
+            "spec": {"cluster": "demo", "template": {"machineClass": "local-small"}}});
+        for (field, value) in spec.as_object().into_iter().flatten() {
+            pool["spec"][field] = value.clone();
+        }
+        serde_json::from_value::<NodePool>(pool)
+    };
+    for (spec, words) in [
+        (json!({"scaling": {"min": 3, "max": 2}}), "scaling.min must not be above scaling.max"),
+        (json!({"replicas": 4, "scaling": {"min": 1, "max": 3}}), within),
+        (json!({"replicas": 0, "scaling": {"min": 1, "max": 3}}), within),
+        (json!({"scaling": {"min": -1, "max": 3}}), "greater than or equal to 0"),
+        (json!({"replicas": 5001}), "less than or equal to 5000"),
+        (
+            json!({"update": {"strategy": "Surge", "maxSurge": 0, "maxUnavailable": 0}}),
+            "one of maxSurge and maxUnavailable must be above 0",
+        ),
+    ] {
+        let refusal = pools.create(&PostParams::default(), &of(spec.clone())?).await.err();
+        let text = refusal.map(|error| error.to_string()).unwrap_or_default();
+        ensure!(text.contains(words), "{spec}: {text:?}");
+        ensure!(pools.get_opt("bounds").await?.is_none());
+    }
+    // Without a cluster nobody makes machines of it.
+    let mut bounded = of(json!({"replicas": 0, "scaling": {"min": 0, "max": 3}}))?;
+    bounded.spec.cluster = "no-such-cluster".into();
+    pools.create(&PostParams::default(), &bounded).await?;
+    let scale = Patch::Merge(json!({"spec": {"replicas": 4}}));
+    let refusal = pools.patch_scale("bounds", &PatchParams::default(), &scale).await.err();
+    let text = refusal.map(|error| error.to_string()).unwrap_or_default();
+    ensure!(text.contains(within), "{text:?}");
+    pools.delete("bounds", &DeleteParams::default()).await?;
+    Ok(())
 }
 
 async fn its_spec_is_guarded(bed: &Bed, name: &str) -> Result<()> {
