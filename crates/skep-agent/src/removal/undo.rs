@@ -12,13 +12,14 @@ use crate::{
     layout::{KUBELET, POD_LOGS},
     node::Node,
     preflight::find,
-    prepare::PATIENCE,
     programs, routes,
     service::{Service, remove_sandboxes},
 };
 
 /// For the runtime to start and to give back all pods.
 const PODS: Duration = Duration::from_secs(180);
+/// For one program; kube-proxy takes its time where the machine is busy.
+const STEP: Duration = Duration::from_secs(60);
 /// Groups of the kubelet's, where the node's cgroup is the machine's.
 const PODS_GROUP: &str = "kubepods";
 
@@ -102,7 +103,7 @@ async fn address(node: &Node) -> Result<(), String> {
 async fn run(node: &Node, program: &Path, arguments: &[&str]) -> Result<(), String> {
     let mut command = Command::new(program.to_str().and_then(find).unwrap_or_else(|| program.into()));
     command.args(arguments);
-    let output = node.children.run(command, b"", PATIENCE).await.map_err(|error| error.to_string())?;
+    let output = node.children.run(command, b"", STEP).await.map_err(|error| error.to_string())?;
     output.success().map(drop)
 }
 
