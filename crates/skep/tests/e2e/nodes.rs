@@ -1,5 +1,8 @@
 //! Nodes: pools, machines, what becomes of them.
 
+mod faults;
+mod machine;
+
 use std::{fs, path::Path, process::Command};
 
 use nix::{
@@ -10,6 +13,8 @@ use nix::{
 use skep_engine::oci::{Config, Content, Image, Layer, Layout, Name};
 
 use crate::installation::{Installation, eventually};
+
+pub use faults::faults;
 
 /// What this host lacks for real nodes.
 pub fn missing() -> Option<String> {
@@ -292,4 +297,15 @@ fn program(pid: i32) -> String {
 fn namespaces(pid: i32) -> String {
     let link = fs::read_link(format!("/proc/{pid}/ns/net"));
     link.map(|link| link.display().to_string()).unwrap_or_default()
+}
+
+/// What repair has ordered in a pool, with whom.
+fn repairs(shared: &Installation, pool: &str) -> Vec<(String, String)> {
+    let pool = shared.json(&format!("get nodepools {pool} -o json"));
+    let orders = pool["status"]["repairs"].as_array().cloned().unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let mut orders: Vec<_> =
+        orders.iter().map(|order| (text(&order["machine"]), text(&order["action"]))).collect();
+    orders.sort();
+    orders
 }
