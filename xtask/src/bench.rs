@@ -4,4 +4,6 @@ pub mod bare;
 pub mod create;
 pub mod gateway;
 pub mod hollow;
+pub mod nodes;
 mod report;
+mod tenant;

@@ -25,6 +25,9 @@ enum Task {
     Crds(crds::Options),
     /// Make upstream's programs ahead of time.
     Engine(engine::Options),
+    /// One end of a connection that a bench measures.
+    #[command(subcommand, hide = true)]
+    Probe(bench::nodes::probe::Probe),
 }
 
 /// What is measured.
@@ -36,6 +39,8 @@ enum Bench {
     Gateway(bench::gateway::Options),
     /// What thousands of hollow nodes in one tenant cost.
     Hollow(bench::hollow::Options),
+    /// What a local node costs, and what the network between two carries.
+    Nodes(bench::nodes::Options),
 }
 
 #[tokio::main]
@@ -44,6 +49,8 @@ async fn main() -> anyhow::Result<()> {
         Task::Bench(Bench::Create(options)) => bench::create::run(&options).await,
         Task::Bench(Bench::Gateway(options)) => bench::gateway::run(&options),
         Task::Bench(Bench::Hollow(options)) => bench::hollow::run(&options).await,
+        Task::Bench(Bench::Nodes(options)) => bench::nodes::run(&options).await,
+        Task::Probe(probe) => bench::nodes::probe::run(&probe),
         Task::Demo(options) => demo::run(&options).await,
         Task::Conformance(options) => conformance::run(options).await,
         Task::Crds(options) => crds::run(&options),

@@ -7,18 +7,18 @@ use std::{
 };
 
 use anyhow::Context as _;
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
-    Api, Client,
+    Api,
     api::{ListParams, PostParams},
 };
 use serde_json::json;
-use skep_api::{Cluster, NodePool};
+use skep_api::NodePool;
 use skep_kubeops::client::ClientConfig;
 
 use super::{
-    bare,
     report::{Goal, Report, Spread},
+    tenant,
 };
 use crate::{installation::Installation, processes};
 
@@ -60,7 +60,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         .await?
         .build("skep-bench")?;
     let own = installation.supervisor()?;
-    let tenant = cluster(&hub).await?;
+    // A large cluster with addresses for many nodes.
+    let spec = json!({"size": {"class": "large"}, "network": {"podCidr": "10.128.0.0/10"}});
+    let tenant = tenant::create(&hub, NAME, &spec).await?.client;
     settle().await;
     let before = Reading::take(own)?;
 
@@ -143,24 +145,6 @@ impl Reading {
         let pss = process.pss().context("cannot read the memory of our process")?;
         Ok(Self { pss: pss as f64 / f64::from(1 << 20), own: process.cpu, all: processes::cpu(pid) })
     }
-}
-
-/// A large cluster with addresses for many nodes, and a client of it.
-async fn cluster(hub: &Client) -> anyhow::Result<Client> {
-    let cluster: Cluster = serde_json::from_value(json!({
-        "apiVersion": "skep.dev/v1alpha1", "kind": "Cluster", "metadata": {"name": NAME},
-        "spec": {"size": {"class": "large"}, "network": {"podCidr": "10.128.0.0/10"}},
-    }))?;
-    let clusters: Api<Cluster> = Api::namespaced(hub.clone(), "default");
-    clusters.create(&PostParams::default(), &cluster).await?;
-    let secrets: Api<Secret> = Api::namespaced(hub.clone(), "default");
-    let value = |secret: &Secret| secret.data.as_ref().and_then(|data| data.get("value")).cloned();
-    let secret =
-        bare::appears(&secrets, &format!("{NAME}-kubeconfig"), |secret| value(secret).is_some()).await?;
-    let kubeconfig = String::from_utf8(value(&secret).unwrap_or_default().0)?;
-    let client = ClientConfig::from_yaml(&kubeconfig).await?.build("skep-bench")?;
-    bare::default_service_account(client.clone()).await?;
-    Ok(client)
 }
 
 fn pool(nodes: i32) -> anyhow::Result<NodePool> {
