@@ -1,6 +1,8 @@
 //! `xtask bench hollow`: a tenant cluster with thousands of nodes and tens of thousands of pods that exist in its API only.
 //! What is measured is real: the tenant's control plane, the gateway, and our process, which plays them.
 
+mod storm;
+
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
@@ -34,6 +36,9 @@ pub struct Options {
     /// Seconds to watch the settled cluster for.
     #[arg(long, default_value_t = 60)]
     pub idle_seconds: u64,
+    /// At the end a zone goes dark and comes back.
+    #[arg(long)]
+    pub storm: bool,
     /// Seconds that each half may take at most.
     #[arg(long, default_value_t = 1_800)]
     pub limit_seconds: u64,
@@ -50,6 +55,8 @@ const NAME: &str = "scale";
 const PODS_EACH: i32 = 1_000;
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(500);
+/// Pause after a look that failed.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs the bench.
 pub async fn run(options: &Options) -> anyhow::Result<()> {
@@ -123,6 +130,9 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
             report.row(&process.program, "MiB PSS", Spread::of([mib]), 1, None);
         }
     }
+    if options.storm {
+        storm::run(&pools, &tenant, limit, &mut report).await?;
+    }
     report.notes.push(
         "Our process is the whole installation: operator, gateway, the nodes of the control planes, and the hollow nodes."
             .to_owned(),
@@ -183,7 +193,16 @@ where
     let began = Instant::now();
     let mut said = began;
     loop {
-        let (there, wanted) = look().await?;
+        let (there, wanted) = match look().await {
+            Ok(seen) => seen,
+            // An API server under such a load may break off, or be started again.
+            Err(error) if began.elapsed() < limit => {
+                eprintln!("{what}: {error}; tried again");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         if there >= wanted {
             eprintln!("{wanted} {what}: {:.1} s", began.elapsed().as_secs_f64());
             return Ok(());
