@@ -2,6 +2,7 @@
 
 mod faults;
 mod machine;
+mod storm;
 
 use std::{fs, path::Path, process::Command};
 
@@ -15,6 +16,7 @@ use skep_engine::oci::{Config, Content, Image, Layer, Layout, Name};
 use crate::installation::{Installation, eventually};
 
 pub use faults::faults;
+pub use storm::storm;
 
 /// What this host lacks for real nodes.
 pub fn missing() -> Option<String> {
