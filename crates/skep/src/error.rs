@@ -64,6 +64,14 @@ impl Error {
         Self { code, exit, message: message.to_string(), help: String::new() }
     }
 
+    /// An error that can stand alone in a log, where its text begins with its code and ends with the page. Here both are
+    /// said anyway.
+    pub fn logged(code: Code, exit: Exit, error: impl Display) -> Self {
+        let text = error.to_string();
+        let text = text.trim_start_matches(&format!("{code}: "));
+        Self::new(code, exit, text.trim_end_matches(&format!(" ({})", code.page())))
+    }
+
     /// With advice.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
@@ -118,10 +126,7 @@ impl From<skep_gateway::GatewayError> for Error {
             skep_gateway::GatewayError::Config { .. } => Exit::Usage,
             _ => Exit::Failure,
         };
-        // In a log the text stands alone, so it begins with its code and ends with the page; here both are said anyway.
-        let text = error.to_string();
-        let text = text.trim_start_matches(&format!("{code}: "));
-        Self::new(code, exit, text.trim_end_matches(&format!(" ({})", code.page())))
+        Self::logged(code, exit, error)
     }
 }
 

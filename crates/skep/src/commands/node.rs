@@ -53,7 +53,7 @@ pub fn agent(args: &Agent) -> Result<()> {
 fn refused(error: skep_agent::Error) -> Error {
     // Nobody should start it again.
     let is_none = matches!(error, skep_agent::Error::Removed { .. });
-    Error::new(error.code(), if is_none { Exit::Refused } else { Exit::Failure }, error)
+    Error::logged(error.code(), if is_none { Exit::Refused } else { Exit::Failure }, error)
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {

@@ -282,7 +282,8 @@ pub fn the_printed_line() {
     let (code, text) = machine.end(agent);
     assert_eq!(code, Some(6), "{text}");
     assert!(text.contains("SKEP-8131") && text.contains("was deleted from cluster"), "{text}");
-    assert_eq!(text.matches("SKEP-8131").count(), 1, "said once: {text}");
+    assert_eq!(text.matches("was deleted from cluster").count(), 1, "said once: {text}");
+    assert_eq!(text.matches("error[SKEP-8131]: node ").count(), 1, "{text}");
     assert_eq!(machine.remains(), [""; 0], "{text}");
     assert_eq!(installation.tenant("demo", "get nodes -o name"), "");
 
