@@ -41,7 +41,6 @@ const SHARED: &[(&str, Scenario)] = &[
     ("nodes::repair_and_upgrade", nodes::repair_and_upgrade),
     ("cells::kube_on_kube", cells::kube_on_kube),
     ("nodes::faults", nodes::faults),
-    ("nodes::storm", nodes::storm),
     ("parts::a_gateway_of_its_own", parts::a_gateway_of_its_own),
     ("parts::a_fourth_node", parts::a_fourth_node),
     ("clusters::a_resize_loses_no_request", |shared| clusters::a_resize_loses_no_request(shared)),

@@ -2,7 +2,6 @@
 
 mod faults;
 mod machine;
-mod storm;
 
 use std::{fs, path::Path, process::Command};
 
@@ -16,7 +15,6 @@ use skep_engine::oci::{Config, Content, Image, Layer, Layout, Name};
 use crate::installation::{Installation, eventually};
 
 pub use faults::faults;
-pub use storm::storm;
 
 /// What this host lacks for real nodes.
 pub fn missing() -> Option<String> {
