@@ -68,15 +68,17 @@ async fn with_one_certificate(node: &Node) -> Result<bool, String> {
             change = own.next() => change.ok_or("the watch has ended")?,
             rotated = rotation.happens() => return rotated.map(|()| false).map_err(|error| error.to_string()),
         };
-        match change {
-            Change::Applied(_) => remember(node).map_err(|error| error.to_string())?,
-            Change::Deleted(_) | Change::Synced if node.layout.joined().exists() => {
-                // What a watch tells may be old: a kubelet that was started again has registered once more.
-                if is_gone(&api, node).await? {
-                    return Ok(true);
-                }
+        let may_be_gone = match change {
+            Change::Applied(_) => {
+                remember(node).map_err(|error| error.to_string())?;
+                false
             }
-            _ => {}
+            Change::Deleted(_) | Change::Synced => node.layout.joined().exists(),
+            Change::Undecodable(_) | Change::Interrupted(_) => false,
+        };
+        // What a watch tells may be old: a kubelet that was started again has registered once more.
+        if may_be_gone && is_gone(&api, node).await? {
+            return Ok(true);
         }
     }
 }

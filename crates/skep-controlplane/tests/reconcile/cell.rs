@@ -85,8 +85,8 @@ impl Cell {
         object["metadata"] = json!({"name": tenant, "namespace": tenant});
         object["spec"]["tenant"] = json!(tenant);
         self.fake.plant(object);
-        let planted = self.fake.objects("controlplanes.skep.dev").into_iter();
-        let planted = planted.filter(|object| object["metadata"]["name"] == tenant).last();
+        let mut all = self.fake.objects("controlplanes.skep.dev").into_iter();
+        let planted = all.rfind(|object| object["metadata"]["name"] == tenant);
         Ok(serde_json::from_value(planted.context("it was not planted")?)?)
     }
 

@@ -1,6 +1,6 @@
 //! A local machine from outside, as its host sees it: its processes, its cable.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{fs, process::Command};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -31,10 +31,6 @@ impl<'a> Machine<'a> {
         let mut machines: Vec<Self> = all["items"].as_array().unwrap().iter().map(one).collect();
         machines.sort_by(|a, b| a.name.cmp(&b.name));
         machines
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.shared.data().join("local/machines").join(&self.uid)
     }
 
     /// How the names of everything of it on this host end.
