@@ -64,10 +64,12 @@ async fn kube_proxy(node: &Node) -> Result<(), String> {
 }
 
 async fn bridge(node: &Node) -> Result<(), String> {
-    if !Path::new("/sys/class/net").join(build::BRIDGE).exists() {
+    let ip = Path::new("ip");
+    // Asked of the kernel: what is mounted at /sys may be of another network namespace.
+    if run(node, ip, &["link", "show", "dev", build::BRIDGE]).await.is_err() {
         return Ok(());
     }
-    run(node, Path::new("ip"), &["link", "delete", build::BRIDGE]).await
+    run(node, ip, &["link", "delete", build::BRIDGE]).await
 }
 
 async fn translation(node: &Node) -> Result<(), String> {
