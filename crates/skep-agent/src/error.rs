@@ -114,6 +114,24 @@ pub enum Error {
         /// Its process number.
         pid: i32,
     },
+    /// The cluster does not know the token of a machine that somebody brought.
+    #[error("{code}: cluster {cluster} does not know this token: it is too old, was used, or its machine was deleted; `skep node join {node}` prints a new line ({page})", code = self.code(), page = self.code().page())]
+    Unknown {
+        /// Name of the node.
+        node: String,
+        /// Name of the cluster at the gateway.
+        cluster: String,
+    },
+    /// The cluster cannot be asked.
+    #[error("{code}: the gateway {server} cannot be reached as {cluster}, or is another cluster's: {reason} ({page})", code = self.code(), page = self.code().page())]
+    Unreachable {
+        /// Address of the gateway.
+        server: String,
+        /// Name of the cluster at the gateway.
+        cluster: String,
+        /// What went wrong.
+        reason: String,
+    },
     /// The node was deleted from its cluster.
     #[error("{code}: node {node} was deleted from cluster {cluster}: this machine is no node any more, and what had been made of it was taken back; `skep node join {node}` prints a line to bring it again ({page})", code = self.code(), page = self.code().page())]
     Removed {
@@ -122,8 +140,8 @@ pub enum Error {
         /// Name of the cluster at the gateway.
         cluster: String,
     },
-    /// The same, and something is left.
-    #[error("{code}: node {node} was deleted from cluster {cluster}, and not everything that had been made of this machine could be taken back: {left}; restart the machine ({page})", code = self.code(), page = self.code().page())]
+    /// The machine has no place in the cluster any more, and something is left.
+    #[error("{code}: node {node} is not of cluster {cluster} any more, and not everything that had been made of this machine could be taken back: {left}; restart the machine ({page})", code = self.code(), page = self.code().page())]
     NotUndone {
         /// Name of the node.
         node: String,
@@ -159,6 +177,7 @@ impl Error {
             Self::Leftover { .. } => 8013,
             Self::Routes { .. } => 8014,
             Self::Invitation { .. } => 8113,
+            Self::Unknown { .. } | Self::Unreachable { .. } => 8117,
             Self::Removed { .. } | Self::NotUndone { .. } => 8131,
         })
     }

@@ -8,7 +8,12 @@ use std::{
 
 use nix::sys::statvfs::statvfs;
 
-use crate::{Result, config::Host, error::Error};
+use crate::{
+    Result,
+    config::Host,
+    error::Error,
+    mounts::{self, MOUNTS, Mount},
+};
 
 /// Number of CAP_SYS_RESOURCE (`include/uapi/linux/capability.h`).
 const CAP_SYS_RESOURCE: u32 = 24;
@@ -61,7 +66,7 @@ impl Facts {
             cpus: processors(&read("/proc/cpuinfo")?),
             memory: memory(&read("/proc/meminfo")?),
             disk: disk(&host.state)?,
-            cgroups: cgroups(&read("/proc/self/mountinfo")?),
+            cgroups: cgroups(&read(MOUNTS)?),
             may_raise: has_capability(&status, CAP_SYS_RESOURCE),
             may_set_conntrack: has_capability(&status, CAP_SYS_RESOURCE)
                 && OpenOptions::new().write(true).open(CONNTRACK_MAX).is_ok(),
@@ -98,17 +103,12 @@ fn disk(path: &Path) -> Result<u64> {
 }
 
 fn cgroups(mountinfo: &str) -> Cgroups {
-    let unified =
-        mountinfo.lines().filter_map(mount).any(|(at, kind, _)| at == "/sys/fs/cgroup" && kind == "cgroup2");
-    if unified { Cgroups::V2 } else { Cgroups::V1 }
+    if is_unified(&mounts::parse(mountinfo)) { Cgroups::V2 } else { Cgroups::V1 }
 }
 
-/// Mount point, file system and its options of a line of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)).
-pub(crate) fn mount(line: &str) -> Option<(&str, &str, &str)> {
-    let (front, back) = line.split_once(" - ")?;
-    let mut back = back.split(' ');
-    let (kind, _source, options) = (back.next()?, back.next()?, back.next()?);
-    Some((front.split(' ').nth(4)?, kind, options))
+/// Whether cgroups are of version 2 only.
+pub(crate) fn is_unified(mounts: &[Mount]) -> bool {
+    mounts.iter().any(|mount| mount.at == Path::new("/sys/fs/cgroup") && mount.kind == "cgroup2")
 }
 
 /// Whether a capability is effective, by `/proc/PID/status`.
@@ -154,10 +154,6 @@ mod tests {
                       31 29 0:28 / /sys/fs/cgroup/unified rw shared:6 - cgroup2 cgroup2 rw";
         assert_eq!(cgroups(unified), Cgroups::V2);
         assert_eq!(cgroups(hybrid), Cgroups::V1);
-        assert_eq!(
-            mount(hybrid.lines().next().unwrap()),
-            Some(("/sys/fs/cgroup/memory", "cgroup", "rw,memory"))
-        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ use ipnet::Ipv4Net;
 use crate::{
     Error, Result,
     config::{Host, Join, KubeProxyMode, PodNetwork},
-    facts,
+    facts, mounts,
 };
 
 /// Where programs of the machine are looked for: the usual places, also when the agent was started with fewer.
@@ -139,12 +139,12 @@ struct Kernel {
 
 impl Kernel {
     fn missing(&self) -> Vec<String> {
-        let mounts: Vec<_> = self.mounts.lines().filter_map(facts::mount).collect();
-        let unified = mounts.iter().any(|(at, kind, _)| *at == "/sys/fs/cgroup" && *kind == "cgroup2");
+        let mounts = mounts::parse(&self.mounts);
+        let unified = facts::is_unified(&mounts);
         let there = |controller: &str| match unified {
             true => self.controllers.split_whitespace().any(|name| name == controller),
-            false => mounts.iter().any(|(_, kind, options)| {
-                *kind == "cgroup" && options.split(',').any(|option| option == controller)
+            false => mounts.iter().any(|mount| {
+                mount.kind == "cgroup" && mount.options.split(',').any(|option| option == controller)
             }),
         };
         let needed: &[&str] = if unified { &V2 } else { &V1 };

@@ -2,7 +2,8 @@
 //!
 //! Guarantees: a node is taken for deleted only when it was seen in its cluster before and the API server, whose certificate
 //! is the cluster's, says that there is none of its name. An API server that is away, or a certificate that it does not take,
-//! is no such word.
+//! is no such word. A machine that has no certificate yet goes when the API server says again and again that it does not
+//! know its token.
 
 use std::{fs, io, path::Path, time::Duration};
 
@@ -15,7 +16,7 @@ use skep_kubeops::{
 };
 use tokio::time::{sleep, timeout};
 
-use crate::{Error, Result, files, identity, layout::Layout, node::Node, routes::NodeView};
+use crate::{Error, Result, files, identity, layout::Layout, node::Node, routes::NodeView, welcome};
 
 mod mounts;
 mod undo;
@@ -28,11 +29,49 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What the start of an agent may wait for an answer. One that is given later is heard as well.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Waits until the node has been deleted. Of other machines their infrastructure takes care. Cancel safe.
-pub(crate) async fn noticed(node: &Node) {
+/// Time between questions whether the token is good, and refusals in a row that are believed: an API server that has just
+/// been started may not have read its tokens.
+const ASKED: Duration = Duration::from_secs(10);
+const REFUSALS: u32 = 3;
+
+/// Waits until the machine has no place in the cluster any more; says why. Of other machines their infrastructure takes
+/// care. Cancel safe.
+pub(crate) async fn noticed(node: &Node) -> Error {
     if !node.host.brought {
         return std::future::pending().await;
     }
+    tokio::select! {
+        () = deleted(node) => removed(node),
+        refusal = refused(node) => refusal,
+    }
+}
+
+fn removed(node: &Node) -> Error {
+    Error::Removed { node: node.join.node.clone(), cluster: node.join.cluster.host.clone() }
+}
+
+/// Waits until the cluster no longer knows the token that the kubelet needs for its first certificate.
+async fn refused(node: &Node) -> Error {
+    let mut refusals = 0;
+    loop {
+        sleep(ASKED).await;
+        if node.layout.client_certificate().exists() {
+            return std::future::pending().await;
+        }
+        match welcome(&node.join).await {
+            Err(refusal @ Error::Unknown { .. }) => {
+                refusals += 1;
+                if refusals == REFUSALS {
+                    return refusal;
+                }
+            }
+            _ => refusals = 0,
+        }
+    }
+}
+
+/// Waits until the node has been deleted.
+async fn deleted(node: &Node) {
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     loop {
         match with_one_certificate(node).await {
@@ -47,15 +86,15 @@ pub(crate) async fn noticed(node: &Node) {
 }
 
 /// Whether the node was deleted while no agent ran here, as far as somebody answers.
-pub(crate) async fn happened_before(node: &Node) -> bool {
+pub(crate) async fn happened_before(node: &Node) -> Option<Error> {
     if !node.host.brought || !node.layout.joined().exists() || !node.layout.client_certificate().exists() {
-        return false;
+        return None;
     }
     let look = async {
         let (client, _) = identity::client(node).await?;
         is_gone(&Api::all(client), node).await
     };
-    matches!(timeout(ANSWER, look).await, Ok(Ok(true)))
+    matches!(timeout(ANSWER, look).await, Ok(Ok(true))).then(|| removed(node))
 }
 
 /// Follows with the certificate that the node has now: `true` when the node is gone, `false` when it has another one.
@@ -105,16 +144,16 @@ async fn is_gone(api: &Api<NodeView>, node: &Node) -> Result<bool, String> {
     found.map(|found| found.is_none()).map_err(|error| skep_kubeops::error::describe(&error))
 }
 
-/// Takes back what was made of the machine, and says so.
+/// Takes back what was made of the machine.
 ///
 /// # Errors
-/// Always: [`Error::Removed`], or what is left when something could not be taken back.
-pub(crate) async fn leave(node: &Node) -> Result<()> {
+/// Always: why it leaves, or what is left when something could not be taken back.
+pub(crate) async fn leave(node: &Node, why: Error) -> Result<()> {
     let (name, cluster) = (node.join.node.clone(), node.join.cluster.host.clone());
-    tracing::warn!(node = name, cluster, "the node was deleted from its cluster; what it was here goes");
+    tracing::warn!(node = name, cluster, code = %why.code(), "leaves the cluster; what was made of the machine goes");
     let left = undo(node).await;
     if left.is_empty() {
-        return Err(Error::Removed { node: name, cluster });
+        return Err(why);
     }
     Err(Error::NotUndone { node: name, cluster, left: left.join("; ") })
 }

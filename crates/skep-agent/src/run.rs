@@ -23,10 +23,11 @@ use crate::{
 /// Must run as root, in a process that starts no children by itself, on a Tokio runtime with its signal driver. The
 /// umask and the limit of open files of the process change.
 ///
-/// On a machine that somebody brought it ends when its node is deleted from the cluster, and takes back what it has made.
+/// On a machine that somebody brought it ends when its node is deleted from the cluster, or when the cluster does not know
+/// its token, and takes back what it has made.
 ///
 /// # Errors
-/// Why the machine cannot be a node, or is none any more ([`Error::Removed`]). Everything that goes wrong after the programs
+/// Why the machine cannot be a node, or is none any more ([`Error::Removed`], [`Error::Unknown`]). Everything that goes wrong after the programs
 /// have been started is tried again and logged.
 pub async fn run(join: Join, host: Host, shutdown: CancellationToken) -> Result<()> {
     let checked = preflight(&join, &host)?;
@@ -43,8 +44,8 @@ pub async fn run(join: Join, host: Host, shutdown: CancellationToken) -> Result<
         "preparing"
     );
     prepare::prepare(&node).await?;
-    if removal::happened_before(&node).await {
-        return removal::leave(&node).await;
+    if let Some(why) = removal::happened_before(&node).await {
+        return removal::leave(&node, why).await;
     }
 
     let (end, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -70,14 +71,17 @@ pub async fn run(join: Join, host: Host, shutdown: CancellationToken) -> Result<
         }
         started.unwrap_or(Ok(()))
     };
-    let (ended, removed) = tokio::select! {
-        ended = until_told => (ended, false),
-        () = removal::noticed(&node) => (Ok(()), true),
+    let (ended, leaves) = tokio::select! {
+        ended = until_told => (ended, None),
+        why = removal::noticed(&node) => (Ok(()), Some(why)),
     };
     tracing::info!("stopping");
     programs.stop().await;
     end.cancel();
     tasks.close();
     tasks.wait().await;
-    if removed { removal::leave(&node).await } else { ended }
+    match leaves {
+        Some(why) => removal::leave(&node, why).await,
+        None => ended,
+    }
 }

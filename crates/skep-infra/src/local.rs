@@ -1,8 +1,8 @@
 //! Real nodes on this one host: every machine has namespaces of its own and a place on a bridge.
 //!
-//! A machine is a network namespace with a cable to the bridge, a group of cgroups with its limits, a directory, and a first
-//! process, the node agent, in mount, pid, uts, ipc and cgroup namespaces of its own. When the first process is killed the kernel
-//! kills everything in the machine and takes its mounts away, so nothing is left behind however a machine ends.
+//! A machine is a network namespace with a cable to the bridge, a group of cgroups with its limits, a directory, and a
+//! first process, the node agent, in mount, pid, uts, ipc and cgroup namespaces of its own. When the first process is killed
+//! the kernel kills everything in the machine and takes its mounts away, so nothing is left behind however a machine ends.
 //!
 //! Machines go on when this process ends, however it ends. The next one finds them by their records and goes on with what
 //! was begun. `tests/local/faults.rs` stops every call before each of its effects and checks that.
@@ -20,7 +20,6 @@ mod limits;
 mod links;
 mod lock;
 mod machine;
-mod mounts;
 mod names;
 mod network;
 mod process;

@@ -5,10 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    Error, Result,
-    facts::{self, Cgroups},
-};
+use crate::{Error, Result, facts::Cgroups, mounts};
 
 /// Where the agent and its programs run: not in the node's cgroup itself, which has children with limits.
 const LEAF: &str = "agent";
@@ -52,8 +49,8 @@ fn is_below(own: &str, root: &str) -> bool {
 
 /// Mount points of version 1, and whether they have processors and memory nodes.
 fn hierarchies(mountinfo: &str) -> Vec<(PathBuf, bool)> {
-    let of_v1 = mountinfo.lines().filter_map(facts::mount).filter(|(_, kind, _)| *kind == "cgroup");
-    of_v1.map(|(at, _, options)| (at.into(), options.split(',').any(|option| option == "cpuset"))).collect()
+    let of_v1 = mounts::parse(mountinfo).into_iter().filter(|mount| mount.kind == "cgroup");
+    of_v1.map(|mount| (mount.at, mount.options.split(',').any(|option| option == "cpuset"))).collect()
 }
 
 fn separate(mount: &Path, root: &str, cpuset: bool) -> Result<()> {

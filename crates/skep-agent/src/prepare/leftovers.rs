@@ -1,7 +1,7 @@
 //! Programs that an earlier agent has left running, on a machine that is not its own namespace.
 //!
-//! They are known by the full path of their configuration file in their command line and by seeing the same files, so no record is needed that a crash
-//! could lose. They are ended, not adopted: pods go on without them, and their new copies have the settings of today.
+//! They are known by the full path of their configuration file in their command line and by seeing the same files, so no
+//! record is needed that a crash could lose. They are ended, not adopted: pods go on without them, and their new copies have the settings of today.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_left_ends_even_when_it_does_not_want_to() {
+    async fn what_was_left_ends_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         let config = layout.kubelet_config();
@@ -107,11 +107,12 @@ mod tests {
             let mut command = Command::new("/bin/sh");
             command.args([
                 "-c",
-                "while :; do sleep 600; done",
+                // Until its input ends, with no child that could outlive it.
+                "read -r _",
                 "kubelet",
                 &format!("--config={}", config.display()),
             ]);
-            command.spawn().unwrap()
+            command.stdin(std::process::Stdio::piped()).spawn().unwrap()
         };
         let (mut ours, mut other) = (start(&config), start(Path::new("/another/etc/kubelet.json")));
         // Until it is the shell, it is still this program.

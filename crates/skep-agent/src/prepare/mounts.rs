@@ -11,12 +11,10 @@ use super::directories::mount_point;
 use crate::{
     Error, Result,
     config::PodNetwork,
-    facts,
     layout::{FOREIGN_CNI_CONFIG, FOREIGN_CNI_PROGRAMS, KUBELET, Layout, POD_LOGS},
+    mounts::{MOUNTS, parse},
     node::Node,
 };
-
-const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// One mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,8 +53,8 @@ fn mounts(layout: &Layout, isolated: bool, network: PodNetwork) -> Vec<Mount> {
 
 /// Those that are not in this `/proc/self/mountinfo`.
 fn missing<'a>(mounts: &'a [Mount], mountinfo: &str) -> Vec<&'a Mount> {
-    let there =
-        |path: &Path| mountinfo.lines().filter_map(facts::mount).any(|(at, ..)| Path::new(at) == path);
+    let mounted = parse(mountinfo);
+    let there = |path: &Path| mounted.iter().any(|mount| mount.at == path);
     mounts.iter().filter(|mount| matches!(mount, Mount::Shared(_)) || !there(mount.at())).collect()
 }
 

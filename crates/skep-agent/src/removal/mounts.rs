@@ -8,9 +8,7 @@ use std::{
 
 use nix::mount::{MntFlags, umount2};
 
-use crate::facts;
-
-const MOUNTS: &str = "/proc/self/mountinfo";
+use crate::mounts::{Mount, all};
 
 /// Takes away what is mounted below these places, the newest first, and those binds that are ours: where something is, and
 /// what it is. What somebody else has mounted at a place itself stays.
@@ -19,7 +17,7 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 /// Something is mounted below them still: nothing there may be deleted then, it may be somebody's data.
 pub(super) fn clear(state: &Path, binds: &[(PathBuf, PathBuf)]) -> io::Result<()> {
     let places: Vec<&Path> = [state].into_iter().chain(binds.iter().map(|(at, _)| at.as_path())).collect();
-    for mount in below(&fs::read_to_string(MOUNTS)?, &places).into_iter().rev() {
+    for mount in below(all()?, &places).into_iter().rev() {
         // One may go with another; what does not go is seen below.
         let _ = umount2(&mount, MntFlags::MNT_DETACH);
     }
@@ -28,16 +26,19 @@ pub(super) fn clear(state: &Path, binds: &[(PathBuf, PathBuf)]) -> io::Result<()
             umount2(at, MntFlags::MNT_DETACH)?;
         }
     }
-    match below(&fs::read_to_string(MOUNTS)?, &places).first() {
+    match below(all()?, &places).first() {
         Some(left) => Err(io::Error::other(format!("{} is still mounted", left.display()))),
         None => Ok(()),
     }
 }
 
 /// Mounts below these places, in the order in which they were made.
-fn below(mountinfo: &str, places: &[&Path]) -> Vec<PathBuf> {
-    let mounts = mountinfo.lines().filter_map(facts::mount).map(|(at, ..)| PathBuf::from(unescape(at)));
-    mounts.filter(|at| places.iter().any(|place| at.starts_with(place) && at != place)).collect()
+fn below(mounts: Vec<Mount>, places: &[&Path]) -> Vec<PathBuf> {
+    mounts
+        .into_iter()
+        .map(|mount| mount.at)
+        .filter(|at| places.iter().any(|place| at.starts_with(place) && at != place))
+        .collect()
 }
 
 /// Whether two paths lead to one directory.
@@ -48,17 +49,10 @@ fn is_same(a: &Path, b: &Path) -> bool {
     }
 }
 
-/// Blanks and the like are octal numbers in the kernel's tables (proc_pid_mountinfo(5)).
-fn unescape(text: &str) -> String {
-    ["\\040", "\\011", "\\012", "\\134"]
-        .into_iter()
-        .zip([" ", "\t", "\n", "\\"])
-        .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mounts::parse;
 
     #[test]
     fn only_what_is_below_the_nodes_places_is_found() {
@@ -67,7 +61,7 @@ mod tests {
             ["/", "/var/lib/kubelet", "/var/lib/kubelet/pods/a\\040b", "/var/lib/kubelet2", "/home"]
                 .map(line)
                 .concat();
-        let found = below(&text, &[Path::new("/var/lib/kubelet")]);
+        let found = below(parse(&text), &[Path::new("/var/lib/kubelet")]);
         assert_eq!(
             found,
             [PathBuf::from("/var/lib/kubelet/pods/a b")],

@@ -10,6 +10,7 @@ use crate::{
     build,
     config::{KubeProxyMode, PodNetwork},
     layout::{KUBELET, POD_LOGS},
+    mounts::all,
     node::Node,
     preflight::find,
     programs, routes,
@@ -111,12 +112,9 @@ async fn run(node: &Node, program: &Path, arguments: &[&str]) -> Result<(), Stri
 
 /// Groups of pods, in every hierarchy; nobody is in them any more.
 fn groups(root: &str) -> io::Result<()> {
-    let mountinfo = fs::read_to_string("/proc/self/mountinfo")?;
-    let kinds = ["cgroup", "cgroup2"];
-    let mounts =
-        mountinfo.lines().filter_map(crate::facts::mount).filter(|(_, kind, _)| kinds.contains(kind));
-    for (at, ..) in mounts {
-        remove_group(&Path::new(at).join(root.trim_matches('/')).join(PODS_GROUP))?;
+    let hierarchies = all()?.into_iter().filter(|mount| ["cgroup", "cgroup2"].contains(&mount.kind.as_str()));
+    for hierarchy in hierarchies {
+        remove_group(&hierarchy.at.join(root.trim_matches('/')).join(PODS_GROUP))?;
     }
     Ok(())
 }

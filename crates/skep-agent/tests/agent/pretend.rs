@@ -148,14 +148,14 @@ async fn a_machine_that_lost_its_power_starts_again_from_what_it_has() {
     told(&machine, "three programs", 3).await;
     let left = machine.file("var/lib/skep/containerd/state/left");
     fs::write(&left, "").unwrap();
-    fs::write(machine.file("var/lib/skep/containerd/root/kept"), "").unwrap();
+    fs::write(machine.file("var/lib/skep/containerd/root").join("kept"), "").unwrap();
     machine.cut();
     assert!(machine.processes("").is_empty());
 
     machine.start(&join, &host);
     told(&machine, "three programs again", 6).await;
     assert!(!left.exists(), "state of processes that are gone");
-    assert!(machine.file("var/lib/skep/containerd/root/kept").exists());
+    assert!(machine.file("var/lib/skep/containerd/root").join("kept").exists());
     assert_eq!(machine.stop(), Some(0), "{}", machine.console());
 }
 

@@ -8,7 +8,9 @@ use std::{
 
 use tokio::time::timeout;
 
-use super::{Inner, bridge, cable, files, launch, lock::Held, mounts, names::Names, process};
+use skep_agent::mounts;
+
+use super::{Inner, bridge, cable, files, launch, lock::Held, names::Names, process};
 use crate::{Deleted, Error, Result};
 
 /// How long processes of a machine may take to end after they are killed: they may be writing to a slow disk.
@@ -87,7 +89,11 @@ async fn end(inner: &Inner, machine: &str, dir: &Path, names: &Names) -> Result<
 /// A machine mounts nothing where the host sees it. If somebody else has mounted something in its directory, removing the
 /// directory must not reach into that.
 async fn unmount(inner: &Inner, dir: &Path) -> Result<()> {
-    let mut inside: Vec<_> = mounts::all()?.into_iter().map(|mount| mount.at).collect();
+    let mut inside: Vec<_> = mounts::all()
+        .map_err(Error::file("read mounts below", dir))?
+        .into_iter()
+        .map(|mount| mount.at)
+        .collect();
     inside.retain(|mount| mount.starts_with(dir));
     // The innermost first.
     for mount in inside.iter().rev() {

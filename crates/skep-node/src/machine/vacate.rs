@@ -48,7 +48,6 @@ impl MachineReconciler {
             // Nothing was ever asked for.
             return Ok(Vacated::Yes);
         }
-        let name = machine.name_any();
         let (tenant, mut away) = match tenant {
             Some(Ok(tenant)) => (Some(tenant), None),
             Some(Err(error)) => (None, Some(error)),
@@ -76,9 +75,9 @@ impl MachineReconciler {
         seen.draining = None;
         seen.removing = true;
         if let Some(tenant) = &tenant {
-            // The node goes first, so that its pods are started elsewhere while the machine is being removed. What fails
-            // here is done again below.
-            let _ = tenant.delete_node(cluster, &name, |node| is_ours(node, &status)).await;
+            // The node goes first, so that its pods are started elsewhere while the machine is being removed, and the token
+            // before it: a machine that is told may try to come back. What fails here is done again below.
+            let _ = forget(tenant, cluster, machine, &status).await;
         }
         if !self.given_back(machine).await? {
             return Ok(Vacated::NotYet(AGAIN, "the infrastructure removes the machine".to_owned()));
@@ -86,9 +85,7 @@ impl MachineReconciler {
         match (&tenant, away) {
             (Some(tenant), _) => {
                 // Once more: until the machine was gone, its kubelet could bring the node back.
-                tenant.delete_node(cluster, &name, |node| is_ours(node, &status)).await?;
-                let uid = machine.metadata.uid.as_deref().unwrap_or_default();
-                crate::bootstrap::token::remove(&tenant.applier, cluster, uid).await?;
+                forget(tenant, cluster, machine, &status).await?;
             }
             (None, Some(error)) => return Err(error),
             (None, None) => {}
@@ -155,6 +152,18 @@ impl MachineReconciler {
         }
         Ok(gone)
     }
+}
+
+/// Takes token and node out of the cluster.
+async fn forget(
+    tenant: &Tenant,
+    cluster: &Key,
+    machine: &Machine,
+    status: &MachineStatus,
+) -> Result<(), Error> {
+    let uid = machine.metadata.uid.as_deref().unwrap_or_default();
+    crate::bootstrap::token::remove(&tenant.applier, cluster, uid).await?;
+    tenant.delete_node(cluster, &machine.name_any(), |node| is_ours(node, status)).await
 }
 
 /// Whether a machine may go although its pods could not be asked: its time is over and its rules say so.

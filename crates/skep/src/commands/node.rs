@@ -41,7 +41,7 @@ pub fn agent(args: &Agent) -> Result<()> {
             return Ok(());
         }
         let ended = skep_agent::run(join, host, stop).await;
-        if matches!(ended, Err(skep_agent::Error::Removed { .. }))
+        if ended.as_ref().is_err_and(is_for_good)
             && let Err(error) = service::remove()
         {
             tracing::warn!(error = error.message, "the service is left");
@@ -51,9 +51,14 @@ pub fn agent(args: &Agent) -> Result<()> {
 }
 
 fn refused(error: skep_agent::Error) -> Error {
-    // Nobody should start it again.
-    let is_none = matches!(error, skep_agent::Error::Removed { .. });
-    Error::logged(error.code(), if is_none { Exit::Refused } else { Exit::Failure }, error)
+    let exit = if is_for_good(&error) { Exit::Refused } else { Exit::Failure };
+    Error::logged(error.code(), exit, error)
+}
+
+/// The cluster does not have the machine, or is not the one that was meant: nobody should start the agent again.
+fn is_for_good(error: &skep_agent::Error) -> bool {
+    use skep_agent::Error::{Removed, Unknown, Unreachable};
+    matches!(error, Removed { .. } | Unknown { .. } | Unreachable { .. })
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {

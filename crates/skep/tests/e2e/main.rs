@@ -22,10 +22,14 @@ mod writers;
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     process::ExitCode,
-    time::Instant,
+    sync::mpsc::{RecvTimeoutError, Sender, channel},
+    time::{Duration, Instant},
 };
 
 use installation::Installation;
+
+/// Longest time for a scenario: whatever it waits for does not come any more.
+const LONGEST: Duration = Duration::from_secs(20 * 60);
 
 /// A scenario on the shared installation.
 type Scenario = fn(&Installation);
@@ -109,10 +113,24 @@ fn main() -> ExitCode {
 
 fn run(name: &str, failed: &mut Vec<String>, scenario: impl FnOnce()) {
     let began = Instant::now();
+    let _end = end_of_patience(name);
     let outcome = catch_unwind(AssertUnwindSafe(scenario));
     let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
     println!("test {name} ... {verdict} ({:.1} s)", began.elapsed().as_secs_f64());
     if outcome.is_err() {
         failed.push(name.to_owned());
     }
+}
+
+/// Ends this process when the sender is not dropped in time. The guards of installations take them down then.
+fn end_of_patience(name: &str) -> Sender<()> {
+    let (end, ended) = channel();
+    let name = name.to_owned();
+    std::thread::spawn(move || {
+        if ended.recv_timeout(LONGEST) == Err(RecvTimeoutError::Timeout) {
+            println!("test {name} ... FAILED (does not end in {} s)", LONGEST.as_secs());
+            std::process::exit(1);
+        }
+    });
+    end
 }

@@ -132,8 +132,12 @@ impl Machine {
 
     /// Waits for its end.
     fn end(&self, mut shell: Child) -> (Option<i32>, String) {
-        let code = shell.wait().unwrap().code();
-        (code, fs::read_to_string(self.dir.path().join("console")).unwrap())
+        let status = eventually("what runs on the machine ends", || shell.try_wait().unwrap());
+        (status.code(), self.console())
+    }
+
+    fn console(&self) -> String {
+        fs::read_to_string(self.dir.path().join("console")).unwrap_or_default()
     }
 
     /// What of a node is on it, besides the machine itself.
@@ -189,6 +193,9 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("the machine's console:\n{}", self.console());
+        }
         for group in self.groups() {
             for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
                 if let Ok(pid) = pid.parse() {
@@ -247,6 +254,16 @@ pub fn the_printed_line() {
     assert_eq!(code, Some(6), "{text}");
     assert!(text.contains("SKEP-8117") && text.contains("does not know this token"), "{text}");
     assert_eq!(machine.remains(), [""; 0]);
+    // What is refused later, when everything runs: as after a machine was deleted before it had a certificate.
+    let kept = machine.disk("var/lib/skep/invitation");
+    fs::create_dir_all(kept.parent().unwrap()).unwrap();
+    fs::write(&kept, foreign.split('\'').nth(1).unwrap()).unwrap();
+    let (code, text) = machine.run("sudo skep node agent");
+    assert_eq!(code, Some(6), "{text}");
+    assert!(text.contains("SKEP-8117") && text.contains("does not know this token"), "{text}");
+    assert!(text.contains("ready program=\"kubelet\""), "{text}");
+    assert_eq!(machine.remains(), [""; 0], "{text}");
+
     let elsewhere = other(line, |invitation| {
         invitation["join"]["cluster"]["host"] = "other-abcd2345.skep.internal".into()
     });

@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use crate::{
-    Error, Result,
-    local::mounts::{self, Mount},
-};
+use skep_agent::mounts::{self, Mount};
+
+use crate::{Error, Result};
 
 /// A hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +24,8 @@ pub(in crate::local) struct Hierarchies(Vec<Hierarchy>);
 impl Hierarchies {
     /// The hierarchies that are mounted.
     pub(in crate::local) fn mounted() -> Result<Self> {
-        let mut found = of_mounts(mounts::all()?);
+        let mut found =
+            of_mounts(mounts::all().map_err(|error| Error::Cgroups { reason: error.to_string() })?);
         for hierarchy in found.iter_mut().filter(|hierarchy| hierarchy.unified) {
             let offered = fs::read_to_string(hierarchy.root.join("cgroup.controllers")).unwrap_or_default();
             hierarchy.controllers = offered.split_whitespace().map(str::to_owned).collect();

@@ -8,15 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use k8s_openapi::ByteString;
-use serde_json::json;
 use skep_agent::{
     config::{Host, Join},
     invitation::Invitation,
 };
 use skep_api::Code;
 use skep_engine::{Engine, ImageRef, Lines};
-use skep_kubeops::ClientConfig;
 
 use super::refused;
 use crate::{
@@ -62,7 +59,7 @@ pub async fn prepare(from: Option<&Path>) -> Result<(Join, Host)> {
         return Err(Error::new(Code::new(8116), Exit::Refused, what));
     }
     if before.is_none() {
-        welcome(&invitation.join).await?;
+        skep_agent::welcome(&invitation.join).await.map_err(refused)?;
     }
     let host = host(&invitation).await?;
     if before.as_ref() != Some(&invitation) {
@@ -82,37 +79,6 @@ fn text(from: &Path) -> Result<String> {
     };
     read.map_err(|error| Error::file(from, error))?;
     Ok(text)
-}
-
-/// Asks the cluster whether it knows the token: better here than in a kubelet's log.
-async fn welcome(join: &Join) -> Result<()> {
-    let cluster = &join.cluster;
-    let name = "join";
-    let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": name,
-        "clusters": [{"name": name, "cluster": {
-            "server": cluster.server, "tls-server-name": cluster.host,
-            "certificate-authority-data": ByteString(cluster.authorities.clone().into_bytes()),
-        }}],
-        "users": [{"name": name, "user": {"token": join.token}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-    });
-    let client = ClientConfig::from_yaml(&config.to_string()).await?.retries(1).build("skep-agent")?;
-    let refuse = |why: String| Err(Error::new(Code::new(8117), Exit::Refused, why));
-    match client.apiserver_version().await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 401 => refuse(format!(
-            "cluster {} does not know this token: it is too old, was used, or its machine was deleted; `skep node join {}` \
-             prints a new line",
-            cluster.host, join.node
-        )),
-        Err(error) => refuse(format!(
-            "the gateway {} cannot be reached as {}, or is another cluster's: {}",
-            cluster.server,
-            cluster.host,
-            skep_kubeops::error::describe(&error)
-        )),
-    }
 }
 
 async fn host(invitation: &Invitation) -> Result<Host> {

@@ -1,14 +1,13 @@
 //! What is mounted where this process is (proc_pid_mountinfo(5)).
 
-use std::{fs, path::PathBuf};
+use std::{fs, io, path::PathBuf};
 
-use crate::{Error, Result};
-
-const MOUNTS: &str = "/proc/self/mountinfo";
+/// The kernel's list of them.
+pub(crate) const MOUNTS: &str = "/proc/self/mountinfo";
 
 /// A mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mount {
+pub struct Mount {
     /// Device of the file system, `major:minor`.
     pub device: String,
     /// Where it is.
@@ -20,12 +19,17 @@ pub(super) struct Mount {
 }
 
 /// All mounts, in the order they were made.
-pub(super) fn all() -> Result<Vec<Mount>> {
-    let text = fs::read_to_string(MOUNTS).map_err(Error::file("read", MOUNTS))?;
-    Ok(parse(&text))
+///
+/// # Errors
+/// The list cannot be read: there is no `/proc`.
+pub fn all() -> io::Result<Vec<Mount>> {
+    fs::read_to_string(MOUNTS)
+        .map(|text| parse(&text))
+        .map_err(|error| io::Error::new(error.kind(), format!("{MOUNTS}: {error}")))
 }
 
-pub(super) fn parse(text: &str) -> Vec<Mount> {
+/// Those in the text of `/proc/PID/mountinfo`; lines that are none are left out.
+pub fn parse(text: &str) -> Vec<Mount> {
     let parse_line = |line: &str| {
         let (mount, filesystem) = line.split_once(" - ")?;
         let mut mount = mount.split(' ').skip(2);
