@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
-use kube::api::{ListParams, Patch, PatchParams};
+use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -22,9 +22,6 @@ use crate::{Error, NAME};
 
 /// How long what was read counts when nobody asks for a refresh: three of upstream's scans (`--scan-interval`).
 const FRESH: Duration = Duration::from_secs(30);
-/// Objects of one page, and pages at most.
-const PAGE: u32 = 500;
-const PAGES: usize = 40;
 /// Attempts of a write that others get in the way of.
 const ATTEMPTS: usize = 5;
 
@@ -154,24 +151,15 @@ impl Hub {
     /// All objects that can be read; the others are left out.
     async fn list<K>(&self, api: Api<Guard<K>>, selector: &str) -> Result<Vec<K>, Error>
     where
-        K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+        K: skep_kubeops::Object,
         Guard<K>: Clone + std::fmt::Debug + DeserializeOwned,
     {
         let mut found = Vec::new();
-        let mut params = ListParams::default().limit(PAGE).labels(selector);
-        for _ in 0..PAGES {
-            let page =
-                api.list(&params).await.map_err(|error| skep_kubeops::Error::api::<K>("list", "", error))?;
-            for guard in page.items {
-                match guard.0 {
-                    Ok(object) => found.push(object),
-                    Err(bad) => tracing::warn!(kind = %K::kind(&()), object = %bad.key(), error = %bad.error,
-                        "an object is left out because it cannot be read"),
-                }
-            }
-            match page.metadata.continue_.filter(|next| !next.is_empty()) {
-                Some(next) => params = params.continue_token(&next),
-                None => break,
+        for guard in skep_kubeops::list_all(&api, selector).await? {
+            match guard.0 {
+                Ok(object) => found.push(object),
+                Err(bad) => tracing::warn!(kind = %K::kind(&()), object = %bad.key(), error = %bad.error,
+                    "an object is left out because it cannot be read"),
             }
         }
         Ok(found)

@@ -12,6 +12,7 @@ mod cable;
 mod cgroup;
 mod check;
 mod console;
+mod ends;
 pub(crate) mod files;
 mod halt;
 mod hands;
@@ -40,6 +41,7 @@ pub use settings::{Settings, Steps, ZoneLink};
 
 use self::{
     cgroup::Hierarchies,
+    ends::Ends,
     hands::Hands,
     lock::{InstallationLock, Locks},
     names::Names,
@@ -63,6 +65,7 @@ struct Inner {
     hierarchies: Hierarchies,
     shelf: Shelf,
     machines: Locks,
+    ends: Ends,
     /// Held while records are made and while the bridge comes or goes.
     common: tokio::sync::Mutex<()>,
     _lock: InstallationLock,
@@ -88,6 +91,7 @@ impl Local {
             hierarchies: Hierarchies::mounted()?,
             shelf: Shelf::new(Arc::clone(&settings.programs)),
             machines: Locks::default(),
+            ends: Ends::default(),
             common: tokio::sync::Mutex::default(),
             _lock: lock,
             settings,
@@ -128,6 +132,10 @@ impl Provider for Local {
 
     async fn get(&self, uid: &str) -> Result<Option<Machine>> {
         self.inner.get(uid)
+    }
+
+    async fn ended(&self) -> String {
+        self.inner.ends.next().await
     }
 
     async fn delete(&self, uid: &str) -> Result<Deleted> {

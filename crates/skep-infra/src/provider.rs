@@ -71,6 +71,12 @@ pub trait Provider: Send + Sync {
     /// The machine of this uid, if there is one.
     async fn get(&self, uid: &str) -> Result<Option<Machine>>;
 
+    /// Waits for a machine that ends, and gives its uid: also one that was told to. Each end is told to one caller, and only
+    /// of machines that were asked for since this provider is there. An infrastructure that has no way to call never does.
+    async fn ended(&self) -> String {
+        std::future::pending().await
+    }
+
     /// Removes it with everything that belongs to it.
     async fn delete(&self, uid: &str) -> Result<Deleted>;
 

@@ -20,6 +20,7 @@ pub mod finalizer;
 pub mod health;
 pub mod key;
 pub mod lease;
+pub mod list;
 pub mod metrics;
 pub mod reconcile;
 pub mod status;
@@ -32,6 +33,7 @@ pub use controller::{Controller, Targets, Trigger};
 pub use error::{Error, Result};
 pub use events::Recorder;
 pub use key::Key;
+pub use list::list_all;
 pub use metrics::Metrics;
 pub use reconcile::{Classify, ErrorClass, Next, Reconciler};
 

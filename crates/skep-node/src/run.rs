@@ -35,7 +35,7 @@ async fn run_machines(config: &Config, caches: &Caches, pools: Trigger, shutdown
     let (of_secrets, of_classes, of_pools) = (machines.clone(), machines.clone(), machines.clone());
     let (on_cluster, on_plane) = (Pools::new(caches, &pools), Pools::new(caches, &pools));
     let (on_class, on_release) = (pools.clone(), pools);
-    Controller::new(reconciler, config.client.clone())
+    let controller = Controller::new(reconciler, config.client.clone())
         .observed(&observed)
         .objects(machines)
         .relates::<Secret>(Select::labels(kubeconfigs()), move |meta| of_kubeconfig(&of_secrets, meta))
@@ -64,8 +64,25 @@ async fn run_machines(config: &Config, caches: &Caches, pools: Trigger, shutdown
         .concurrency(MACHINES)
         .metrics(&config.metrics)
         .events(&config.recorder)
-        .run(shutdown)
-        .await;
+        .run(shutdown);
+    tokio::select! {
+        () = controller => {}
+        () = hear(config, machines, &trigger) => {}
+    }
+}
+
+/// Calls for each machine whose infrastructure says that it has ended. Never returns.
+async fn hear(config: &Config, machines: &Cache<Machine>, trigger: &Trigger) {
+    let each = config.infrastructures.values().flatten().map(|infrastructure| async {
+        loop {
+            let uid = infrastructure.provider.ended().await;
+            let ended = machines.select(|machine| machine.metadata.uid.as_deref() == Some(&*uid));
+            ended.iter().for_each(|machine| trigger.one(Key::of(&**machine)));
+        }
+    });
+    futures::future::join_all(each).await;
+    // Where there is no infrastructure there is nobody to hear.
+    std::future::pending().await
 }
 
 async fn run_pools(config: &Config, caches: &Caches, trigger: Trigger, shutdown: CancellationToken) {

@@ -38,10 +38,12 @@ impl Inner {
         self.configure(order, &record)?;
         console::cut(&dir)?;
         // A network whose name is lost cannot be mended.
-        if launch::running(&dir).is_some() && cable::is_named(&names) {
-            self.keep_connected(&record, &names).await?;
-        } else {
-            self.start(&record, &programs).await?;
+        match launch::running(&dir).filter(|_| cable::is_named(&names)) {
+            Some(first) => {
+                self.ends.watch(&order.uid, first);
+                self.keep_connected(&record, &names).await?;
+            }
+            None => self.start(&record, &programs).await?,
         }
         Ok(self.machine(&record, State::Running))
     }
@@ -51,7 +53,10 @@ impl Inner {
         let dir = self.book.dir(uid);
         console::cut(&dir)?;
         let state = match launch::running(&dir) {
-            Some(_) => State::Running,
+            Some(first) => {
+                self.ends.watch(uid, first);
+                State::Running
+            }
             None if launch::was_started(&dir) || record.deleting => State::Stopped,
             None => State::Starting("it was not started yet".to_owned()),
         };
@@ -141,7 +146,12 @@ impl Inner {
             skep: &self.settings.skep,
             programs,
         };
-        start.go().await
+        start.go().await?;
+        // One that has ended by now was not told of yet; whoever asks next finds it stopped.
+        if let Some(first) = launch::running(start.dir) {
+            self.ends.watch(&record.uid, first);
+        }
+        Ok(())
     }
 
     fn machine(&self, record: &Record, state: State) -> Machine {

@@ -1,7 +1,7 @@
 //! Processes of machines: names for ever, and signals that can never reach another process.
 
 use std::{
-    fs,
+    fs, io,
     os::fd::{AsFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -11,6 +11,7 @@ use rustix::{
     process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
 use serde::{Deserialize, Serialize};
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Names one process of this host for ever: number, start time, boot.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
@@ -64,6 +65,12 @@ impl Handle {
     /// Kills it; too late is fine.
     pub(super) fn kill(&self) {
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Waits for its end.
+    pub(super) async fn end(self) -> io::Result<()> {
+        let pidfd = AsyncFd::with_interest(self.pidfd, Interest::READABLE)?;
+        pidfd.readable().await.map(drop)
     }
 
     fn ended(&self) -> bool {

@@ -7,7 +7,12 @@ use std::{
     time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use skep_infra::{Error, Provider as _, State, local::Local};
+use tokio::time::timeout;
 
 use super::harness::*;
 
@@ -34,6 +39,10 @@ async fn a_machine_is_adopted_by_the_next_process() {
     assert_eq!(first_process(&ground, "m1"), first);
     assert_eq!(next.sweep().await.unwrap(), 0);
     assert_eq!(next.get("m1").await.unwrap().unwrap().state, State::Running);
+    // The next one is told of its end as well.
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+    assert_eq!(timeout(LONG, next.ended()).await.unwrap(), "m1");
+    assert_eq!(next.get("m1").await.unwrap().unwrap().state, State::Stopped);
     delete(&next, "m1").await;
     ground.assert_clean();
 }

@@ -28,6 +28,7 @@ async fn the_end_of_the_first_process_is_the_end_of_all_and_the_state_stays() {
     kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
     until("all processes end", || processes(&ground.installation()).is_empty()).await;
     assert_eq!(local.get("m1").await.unwrap().unwrap().state, State::Stopped);
+    assert_eq!(tokio::time::timeout(LONG, local.ended()).await.unwrap(), "m1");
     assert_eq!(local.enter("m1").unwrap(), None);
 
     running(&ground, &local, &order).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures::{TryStreamExt as _, stream};
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use skep_api::{Machine, NodePool};
@@ -29,12 +29,8 @@ impl NodePoolReconciler {
         let namespace = pool.namespace().unwrap_or_default();
         let api: Api<Guard<Machine>> = Api::namespaced(self.config.client.clone(), &namespace);
         let selector = build::selector(pool);
-        let list = api
-            .list(&ListParams::default().labels(&selector))
-            .await
-            .map_err(|error| skep_kubeops::Error::api::<Machine>("list", &selector, error))?;
         let mut machines = Vec::new();
-        for guard in list.items {
+        for guard in skep_kubeops::list_all(&api, &selector).await? {
             match guard.0 {
                 Ok(machine) if build::is_of(pool, &machine) => machines.push(Arc::new(machine)),
                 Ok(_) => {}

@@ -31,12 +31,16 @@ struct Inner {
     mute: Option<String>,
     /// It knows no machine's address: people have brought them.
     brought: bool,
+    /// Machines that have ended and nobody was told of.
+    ended: Vec<String>,
 }
 
 /// Makes machines in two steps, and forgets them in two.
 #[derive(Clone, Default)]
 pub struct FakeProvider {
     inner: Arc<Mutex<Inner>>,
+    /// Rings when a machine ends.
+    bell: Arc<tokio::sync::Notify>,
 }
 
 impl FakeProvider {
@@ -97,6 +101,16 @@ impl FakeProvider {
         self.inner.lock().unwrap().machines.retain(|_, made| made.order.name != name);
     }
 
+    /// A machine ends, and whoever listens is told.
+    pub fn end(&self, name: &str) {
+        self.set_state(name, State::Stopped);
+        let mut inner = self.inner.lock().unwrap();
+        let uids = inner.machines.iter().filter(|(_, made)| made.order.name == name);
+        let uids: Vec<_> = uids.map(|(uid, _)| uid.clone()).collect();
+        inner.ended.extend(uids);
+        self.bell.notify_one();
+    }
+
     pub fn set_state(&self, name: &str, state: State) {
         let mut inner = self.inner.lock().unwrap();
         inner
@@ -136,7 +150,7 @@ impl Provider for FakeProvider {
         }
         let made = inner.machines.get_mut(&order.uid).unwrap();
         made.asked += 1;
-        if made.asked > 1 && matches!(made.state, State::Starting(_)) {
+        if made.asked > 1 && matches!(made.state, State::Starting(_) | State::Stopped) {
             made.state = State::Running;
         }
         if !order.join.token.is_empty() {
@@ -159,6 +173,15 @@ impl Provider for FakeProvider {
         }
         inner.machines.remove(uid);
         Ok(Deleted::Gone)
+    }
+
+    async fn ended(&self) -> String {
+        loop {
+            if let Some(uid) = self.inner.lock().unwrap().ended.pop() {
+                return uid;
+            }
+            self.bell.notified().await;
+        }
     }
 
     async fn reboot(&self, uid: &str) -> Result<(), Error> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use skep_api::condition::ConditionType::Accepted;
+use skep_infra::State;
 use tokio_util::sync::CancellationToken;
 
 use crate::kubelets;
@@ -61,6 +62,20 @@ async fn a_node_that_fails_is_noticed_at_once() {
     world.change_node(&name, |node| node["status"]["conditions"][0]["status"] = json!("Unknown"));
     until(&world, "failure", Duration::from_secs(2), |world| all(world, 1, "NotReady")).await;
     until(&world, "count", SOON, |world| world.pool()["status"]["readyReplicas"] == 0).await;
+}
+
+/// Its node is called ready for a while yet: nobody waits for that.
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_ends_is_started_at_once() {
+    let world = World::with_pool(3).await;
+    let _stop = start(&world).drop_guard();
+    until(&world, "nodes", SOON, |world| all(world, 3, "Ready")).await;
+    let runs = |world: &World, name: &str| matches!(world.provider.machines()[name].state, State::Running);
+    for name in world.names() {
+        world.provider.end(&name);
+        until(&world, "start", Duration::from_secs(2), |world| runs(world, &name)).await;
+    }
+    assert_eq!(world.provider.made(), 3);
 }
 
 /// Certificates of the administrator are renewed now and then.
