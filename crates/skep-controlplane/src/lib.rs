@@ -7,6 +7,7 @@
 //! paused control plane (its deletion excepted).
 
 pub mod build;
+pub mod cell_authority;
 pub mod controller;
 mod error;
 #[cfg(test)]

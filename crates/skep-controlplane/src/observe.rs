@@ -85,6 +85,11 @@ pub fn applied_version(program: Program, deployments: &[Deployment]) -> Option<K
     deployment.labels().get(names::VERSION_LABEL)?.parse().ok()
 }
 
+/// Why a pod is not ready; `None` when it is, or is merely starting.
+pub fn trouble(pod: &Pod) -> Option<Trouble> {
+    if is_ready(pod) { None } else { trouble::of_pod(pod) }
+}
+
 fn alive(pods: &[Pod], program: Program) -> impl Iterator<Item = &Pod> {
     pods.iter().filter(move |pod| {
         label(pod, labels::COMPONENT).is_some_and(|component| component == program.name())
@@ -92,7 +97,8 @@ fn alive(pods: &[Pod], program: Program) -> impl Iterator<Item = &Pod> {
     })
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// Whether a pod is ready.
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
 }

@@ -142,7 +142,12 @@ const MACHINE: &[&str] =
 
 /// Why the flag may not be set; `None` when it may.
 pub fn refuses(program: Program, name: &str) -> Option<&'static str> {
-    let owned = program.own().iter().any(|pattern| match pattern.strip_suffix('*') {
+    refuses_beside(program.own(), name)
+}
+
+/// The same for a program of which Skep sets the flags `own`; a name that ends in `*` stands for all that begin so.
+pub fn refuses_beside(own: &[&str], name: &str) -> Option<&'static str> {
+    let owned = own.iter().any(|pattern| match pattern.strip_suffix('*') {
         Some(start) => name.starts_with(start),
         None => *pattern == name,
     });

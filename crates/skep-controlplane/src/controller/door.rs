@@ -9,23 +9,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::Timestamp;
-use kube::ResourceExt as _;
-use kube::api::{Api, PostParams};
-use skep_api::{SYSTEM_NAMESPACE, labels};
-use skep_kubeops::Key;
 use skep_pki::{AuthorityPlan, Generations, Leaf};
 use skep_plan::egress::tunnel;
 
 use super::ControlPlaneReconciler;
+use crate::cell_authority::{key, secret};
 use crate::pki::Data;
-use crate::{Error, names};
+use crate::{Error, cell_authority};
 
 /// Secret with the authority.
 const AUTHORITY: &str = "tunnel-door-authority";
-const AUTHORITY_CERTS: &str = "ca.crt";
-const AUTHORITY_KEYS: &str = "ca.key";
 /// Life of an authority. A new generation replaces the API servers of all tenants that come to the door.
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Time for them to be replaced before the new generation signs.
@@ -70,7 +64,6 @@ impl ControlPlaneReconciler {
         Ok(authorities)
     }
 
-    /// The authority as it is stored afterwards.
     async fn door_authority(&self, now: Timestamp) -> Result<Generations, Error> {
         let plan = AuthorityPlan {
             common_name: "skep gateway door".to_owned(),
@@ -78,37 +71,9 @@ impl ControlPlaneReconciler {
             overlap: OVERLAP,
             leaf_life: LIFE,
         };
-        let stored = self.applier.get::<Secret>(&key(AUTHORITY)).await?;
-        let version = stored.as_ref().and_then(Secret::resource_version);
-        let data = Data::from(stored.and_then(|secret| secret.data).unwrap_or_default());
-        let before = match (data.text(AUTHORITY_CERTS), data.text(AUTHORITY_KEYS)) {
-            (Some(certs), Some(keys)) => Generations::read(certs, keys)?,
-            // Nothing is lost with it: API servers are replaced with one that believes the new one.
-            _ => Vec::new(),
-        };
-        let (generations, changed) = Generations::advance(before, &plan, now)?;
-        if changed {
-            let mut data = Data::default();
-            data.put(AUTHORITY_CERTS, generations.trusted_pem()?);
-            data.put(AUTHORITY_KEYS, generations.keys_pem().as_str());
-            let mut secret = secret(AUTHORITY, data);
-            let api: Api<Secret> = Api::namespaced(self.config.client.clone(), SYSTEM_NAMESPACE);
-            // Somebody else who was first is a conflict: the next pass takes what they made.
-            let (verb, written) = match version {
-                None => ("create", api.create(&PostParams::default(), &secret).await),
-                Some(version) => {
-                    secret.metadata.resource_version = Some(version);
-                    ("replace", api.replace(AUTHORITY, &PostParams::default(), &secret).await)
-                }
-            };
-            written.map_err(|error| Error::call::<Secret>(verb, key(AUTHORITY), error))?;
-        }
-        Ok(generations)
+        // Nothing is lost with it: API servers are replaced with one that believes the new one.
+        cell_authority::ensure(&self.applier, AUTHORITY, &plan, now).await
     }
-}
-
-fn key(name: &str) -> Key {
-    Key::namespaced(SYSTEM_NAMESPACE, name)
 }
 
 /// A certificate for whatever stands in the gateway's URL.
@@ -117,20 +82,5 @@ fn leaf(gateway: &str) -> Leaf {
     match tunnel::host(gateway).parse::<IpAddr>() {
         Ok(address) => leaf.address(address),
         Err(_) => leaf.dns(tunnel::host(gateway)),
-    }
-}
-
-/// A Secret of the cell: it belongs to no tenant and goes with none.
-fn secret(name: &str, data: Data) -> Secret {
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            namespace: Some(SYSTEM_NAMESPACE.to_owned()),
-            labels: Some(names::map([(labels::MANAGED_BY, labels::MANAGED_BY_SKEP)])),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Opaque".to_owned()),
-        data: Some(data.into_map()),
-        ..Secret::default()
     }
 }
