@@ -66,7 +66,7 @@ pub struct ClusterSpec {
     /// Extra flags of the control plane's programs. Flags that Skep itself sets are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<ControlPlaneFlags>,
-    /// Parts that run on the cluster's own nodes, once it has some.
+    /// Parts beside the control plane, on or for the cluster's own nodes.
     #[serde(default)]
     pub components: Components,
     /// Whether Skep works on this cluster.
@@ -74,8 +74,8 @@ pub struct ClusterSpec {
     pub reconciliation: Reconciliation,
 }
 
-/// Parts that run on a cluster's own nodes.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, KubeSchema)]
+/// Parts beside the control plane.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Components {
     /// CoreDNS.
@@ -84,6 +84,20 @@ pub struct Components {
     /// metrics-server: `kubectl top` and autoscaling by CPU and memory.
     #[serde(default)]
     pub metrics: ComponentMode,
+    /// cluster-autoscaler, for node pools with `spec.scaling`.
+    #[serde(default = "off")]
+    pub autoscaler: ComponentMode,
+}
+
+impl Default for Components {
+    fn default() -> Self {
+        Self { dns: ComponentMode::Managed, metrics: ComponentMode::Managed, autoscaler: off() }
+    }
+}
+
+/// Who asks for no component that costs something by itself gets none.
+fn off() -> ComponentMode {
+    ComponentMode::Off
 }
 
 /// Who looks after a component.
@@ -92,7 +106,7 @@ pub enum ComponentMode {
     /// Skep installs it and keeps it as it is.
     #[default]
     Managed,
-    /// Nobody, or the tenant team: Skep does not install it. What is installed stays.
+    /// Nobody, or the tenant team: Skep does not install it. What is installed on the cluster's nodes stays.
     Off,
 }
 
@@ -134,13 +148,18 @@ pub struct ControlPlaneFlags {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub scheduler: Vec<Flag>,
+    /// Of cluster-autoscaler, where it is a component.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub autoscaler: Vec<Flag>,
 }
 
 /// What Skep observed and decided.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterStatus {
-    /// Conditions: Ready, Accepted, ControlPlaneReady, Progressing, Paused.
+    /// Conditions: Ready, Accepted, ControlPlaneReady, Progressing, Paused, AutoscalerReady.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -37,6 +37,8 @@ pub enum ConditionType {
     RepairAllowed,
     /// The CNI that Skep gives to the nodes of the pool enforces NetworkPolicies.
     NetworkPolicyEnforced,
+    /// cluster-autoscaler runs for the cluster and has pools to scale.
+    AutoscalerReady,
     /// Reconciliation is stopped by the object's own spec.
     Paused,
 }

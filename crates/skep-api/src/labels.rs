@@ -34,6 +34,8 @@ pub mod component {
     pub const CONTROLLER_MANAGER: &str = "kube-controller-manager";
     /// The scheduler of a tenant.
     pub const SCHEDULER: &str = "kube-scheduler";
+    /// The autoscaler of a tenant's node pools.
+    pub const AUTOSCALER: &str = "cluster-autoscaler";
     /// A member of a datastore.
     pub const ETCD: &str = "etcd";
 }

@@ -114,6 +114,23 @@ pub enum Error {
         /// How many it may have.
         most: usize,
     },
+    /// The certificate of a client is not that of a cluster with this component.
+    #[error(
+        "{client:?} has no node pools here: only a cluster with spec.components.autoscaler: Managed is served, with the \
+         certificate that it was given (SKEP-8102)"
+    )]
+    Stranger {
+        /// The name in its certificate.
+        client: String,
+    },
+    /// A client has too many connections.
+    #[error("cluster-autoscaler of tenant {tenant} has {most} connections open already (SKEP-8103)")]
+    TooManyConnections {
+        /// The tenant.
+        tenant: String,
+        /// How many it may have.
+        most: usize,
+    },
 }
 
 impl Error {
@@ -132,6 +149,8 @@ impl Error {
             Self::WouldDelete { .. } => 8099,
             Self::NoTemplate { .. } => 8100,
             Self::TooManyLeaving { .. } => 8101,
+            Self::Stranger { .. } => 8102,
+            Self::TooManyConnections { .. } => 8103,
         })
     }
 
@@ -143,7 +162,8 @@ impl Error {
                 tonic::Code::FailedPrecondition
             }
             Self::Contended { .. } => tonic::Code::Aborted,
-            Self::TooManyLeaving { .. } => tonic::Code::ResourceExhausted,
+            Self::TooManyLeaving { .. } | Self::TooManyConnections { .. } => tonic::Code::ResourceExhausted,
+            Self::Stranger { .. } => tonic::Code::PermissionDenied,
             Self::Hub(_) => tonic::Code::Unavailable,
             Self::Tls { .. } | Self::Listen { .. } | Self::Stock { .. } => tonic::Code::Internal,
         }

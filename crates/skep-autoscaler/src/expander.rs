@@ -1,7 +1,8 @@
 //! The gRPC expander: which of the ways that upstream has simulated is taken.
 //!
-//! Upstream's client shows no certificate, so anybody who reaches the port may ask. An answer changes nothing and says only
-//! which of the caller's own options stay; what a call may cost is bounded, and two are worked on at once.
+//! Upstream's client shows no certificate, so anybody who reaches the port of a server for one cluster may ask (a component
+//! has a relay before it that shows one). An answer changes nothing and says only which of the caller's own options stay; what
+//! a call may cost is bounded, and two are worked on at once.
 
 mod facts;
 mod read;
@@ -23,7 +24,7 @@ pub use stock::StockFile;
 use crate::Error;
 use crate::hub::{Hub, State};
 use crate::proto::expander::{self as wire, BestOptionsResponse, Choice};
-use crate::rpc::{Body, Rpc, unary_bytes};
+use crate::rpc::{Body, Rpc, Service, unary_bytes};
 
 /// Bytes of a request. Upstream takes answers of 128 MiB; 500 options of thirty pods of 4 KiB are 60.
 const MESSAGE: usize = 64 << 20;
@@ -47,6 +48,11 @@ impl Expander {
     /// An expander over these pools, and what is left in the zones if anybody writes that down.
     pub fn new(hub: Hub, stock: Option<StockFile>, recorder: Recorder) -> Self {
         Self { hub, stock, recorder, calls: Arc::new(Semaphore::new(CALLS)) }
+    }
+
+    /// The same over other pools. They share what is worked on at once.
+    pub(crate) fn over(&self, hub: Hub) -> Self {
+        Self { hub, ..self.clone() }
     }
 
     async fn best_options(&self, request: Bytes) -> Result<BestOptionsResponse, Error> {
@@ -95,8 +101,7 @@ fn words(candidate: &Candidate, verdict: &Verdict) -> String {
 }
 
 impl Rpc for Expander {
-    const SERVICE: &'static str = wire::SERVICE;
-    const METHODS: &'static [&'static str] = &wire::METHODS;
+    const SERVICES: &'static [Service] = &[(wire::SERVICE, &wire::METHODS)];
 
     async fn call(&self, _: &str, request: Request<Incoming>) -> http::Response<Body> {
         // Before a byte of the message is read.

@@ -21,7 +21,7 @@ use crate::proto::provider::{
     NodeGroupForNodeResponse, NodeGroupsResponse, NodesResponse, Nothing, OfGroup, ResizeRequest,
     TargetSizeResponse, TemplateNodeInfoResponse,
 };
-use crate::rpc::{Body, Rpc, unary};
+use crate::rpc::{Body, Rpc, Service, unary};
 
 /// Label of nodes with a GPU. No machine class has any yet, so no node has it.
 const GPU_LABEL: &str = "skep.dev/gpu";
@@ -99,8 +99,7 @@ impl Provider {
 }
 
 impl Rpc for Provider {
-    const SERVICE: &'static str = wire::SERVICE;
-    const METHODS: &'static [&'static str] = &wire::METHODS;
+    const SERVICES: &'static [Service] = &[(wire::SERVICE, &wire::METHODS)];
 
     async fn call(&self, method: &str, request: Request<Incoming>) -> http::Response<Body> {
         match method {

@@ -21,19 +21,15 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Body of an answer.
 pub(crate) type Body = tonic::body::Body;
 
-/// A gRPC service.
+/// A gRPC service: package and name, as in the path of a call, and its methods.
+pub type Service = (&'static str, &'static [&'static str]);
+
+/// What answers calls.
 pub trait Rpc: Clone + Send + Sync + 'static {
-    /// Package and name, as in the path of a call.
-    const SERVICE: &'static str;
-    /// Its methods.
-    const METHODS: &'static [&'static str];
+    /// Its services. No two of them have a method of the same name.
+    const SERVICES: &'static [Service];
 
-    /// [`Rpc::SERVICE`], for what knows only a value.
-    fn service(&self) -> &'static str {
-        Self::SERVICE
-    }
-
-    /// Answers a call of one of [`Rpc::METHODS`].
+    /// Answers a call of one of their methods.
     fn call(
         &self,
         method: &str,
@@ -51,8 +47,11 @@ pub(crate) async fn answer<R: Rpc>(
     let path = request.uri().path().to_owned();
     let asked = path.strip_prefix('/').and_then(|path| path.split_once('/'));
     let method = match asked {
-        Some((service, method)) if service == R::SERVICE => R::METHODS.iter().find(|known| **known == method),
-        _ => None,
+        Some((service, method)) => {
+            let services = R::SERVICES.iter().filter(|(name, _)| *name == service);
+            services.flat_map(|(_, methods)| *methods).find(|known| **known == method)
+        }
+        None => None,
     };
     let (label, response) = match method {
         Some(method) => {

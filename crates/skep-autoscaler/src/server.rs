@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -17,8 +18,8 @@ use tokio_util::task::TaskTracker;
 use crate::rpc::{self, Rpc};
 use crate::{Error, Figures, Tls};
 
-/// Connections at once: upstream's client has one for each of its servers, and one more while it starts anew.
-const CONNECTIONS: usize = 32;
+/// Connections of one client at once: it has one for each of its servers, and one more while it starts anew.
+pub(crate) const CONNECTIONS: usize = 32;
 /// Calls at once over one connection.
 const STREAMS: u32 = 32;
 /// For a TLS handshake.
@@ -48,6 +49,9 @@ pub struct Server {
     figures: Figures,
 }
 
+/// What a connection is answered by, or why it is refused everything.
+type Chosen<R> = Result<R, Error>;
+
 impl Server {
     /// Takes the port. Clients may connect from now on and are served when [`Server::run`] does.
     ///
@@ -70,7 +74,17 @@ impl Server {
 
     /// Serves until `stop`; then lets calls that run end, for a bounded time.
     pub async fn run<R: Rpc>(self, rpc: R, stop: CancellationToken) {
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        self.run_for(CONNECTIONS, move |_| Ok(rpc.clone()), stop).await;
+    }
+
+    /// As [`Server::run`], with at most so many connections at once, each answered by what `choose` gives for the
+    /// certificate that its client has shown. Who gets nothing is told why at each call.
+    pub(crate) async fn run_for<R, F>(self, connections_at_once: usize, choose: F, stop: CancellationToken)
+    where
+        R: Rpc,
+        F: Fn(Option<&CertificateDer<'static>>) -> Chosen<R> + Clone + Send + 'static,
+    {
+        let room = Arc::new(Semaphore::new(connections_at_once));
         let connections = TaskTracker::new();
         loop {
             // A connection is only taken when there is room: others wait in the system's queue.
@@ -88,10 +102,10 @@ impl Server {
                     continue;
                 }
             };
-            let (tls, figures, rpc, stop) =
-                (self.tls.current(), self.figures.clone(), rpc.clone(), stop.clone());
+            let (tls, figures, choose, stop) =
+                (self.tls.current(), self.figures.clone(), choose.clone(), stop.clone());
             connections.spawn(async move {
-                if let Err(error) = serve(stream, TlsAcceptor::from(tls), figures, rpc, stop).await {
+                if let Err(error) = serve(stream, TlsAcceptor::from(tls), figures, choose, stop).await {
                     tracing::debug!(%error, "a connection ended");
                 }
                 drop(permit);
@@ -106,14 +120,26 @@ async fn serve<R: Rpc>(
     stream: TcpStream,
     acceptor: TlsAcceptor,
     figures: Figures,
-    rpc: R,
+    choose: impl Fn(Option<&CertificateDer<'static>>) -> Chosen<R>,
     stop: CancellationToken,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     stream.set_nodelay(true)?;
     let stream = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await??;
+    let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).cloned();
+    // Who is refused may be known by the next call: the connection lives on.
+    let chosen = OnceLock::new();
     let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-        let (rpc, figures) = (rpc.clone(), figures.clone());
-        async move { Ok::<_, Infallible>(rpc::answer(&rpc, &figures, request).await) }
+        let answers = match chosen.get() {
+            Some(rpc) => Ok(R::clone(rpc)),
+            None => choose(shown.as_ref()).map(|rpc| chosen.get_or_init(|| rpc).clone()),
+        };
+        let figures = figures.clone();
+        async move {
+            Ok::<_, Infallible>(match answers {
+                Ok(rpc) => rpc::answer(&rpc, &figures, request).await,
+                Err(refused) => tonic::Status::from(refused).into_http(),
+            })
+        }
     });
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder

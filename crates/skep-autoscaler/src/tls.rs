@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustls::RootCertStore;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::Error;
+
+/// gRPC speaks nothing else.
+const ALPN: &[u8] = b"h2";
 
 /// Where the parts are.
 #[derive(Clone, Debug)]
@@ -30,6 +33,13 @@ pub struct Pems {
     certificate: String,
     key: String,
     client_ca: Option<String>,
+}
+
+impl Pems {
+    /// From texts that are known already.
+    pub(crate) fn new(certificate: String, key: String, client_ca: Option<String>) -> Self {
+        Self { certificate, key, client_ca }
+    }
 }
 
 impl TlsFiles {
@@ -59,7 +69,7 @@ impl Tls {
     /// # Errors
     /// One of them cannot be used, or certificate and key do not go together.
     pub fn new(pems: &Pems) -> Result<Arc<Self>, Error> {
-        Ok(Arc::new(Self(ArcSwap::new(build(pems)?))))
+        Ok(Arc::new(Self(ArcSwap::new(server(pems)?))))
     }
 
     /// Replaces all of them; connections that stand go on with what they have.
@@ -67,7 +77,7 @@ impl Tls {
     /// # Errors
     /// As [`Tls::new`]; then the old ones stay.
     pub fn replace(&self, pems: &Pems) -> Result<(), Error> {
-        self.0.store(build(pems)?);
+        self.0.store(server(pems)?);
         Ok(())
     }
 
@@ -76,36 +86,68 @@ impl Tls {
     }
 }
 
-fn build(pems: &Pems) -> Result<Arc<ServerConfig>, Error> {
-    let bad = |what: &'static str| move |reason: String| Error::Tls { what, reason };
-    let chain = certificates(&pems.certificate).ok_or_else(|| bad("certificate")("it is not PEM".into()))?;
-    // The parser's own words could quote the key.
-    let key = PrivateKeyDer::from_pem_slice(pems.key.as_bytes())
-        .map_err(|_| bad("key")("it is not a private key in PEM".into()))?;
+/// What a server accepts with.
+pub(crate) fn server(pems: &Pems) -> Result<Arc<ServerConfig>, Error> {
+    let chain = certificates(&pems.certificate).ok_or_else(|| bad("certificate", "it is not PEM"))?;
+    let key = key(&pems.key)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| bad("certificate")(error.to_string()))?;
+        .map_err(|error| bad("certificate", error))?;
     let builder = match &pems.client_ca {
         Some(pem) => {
-            let authorities =
-                certificates(pem).ok_or_else(|| bad("client authority")("it is not PEM".into()))?;
-            let mut roots = RootCertStore::empty();
-            for authority in authorities {
-                roots.add(authority).map_err(|error| bad("client authority")(error.to_string()))?;
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .build()
-                .map_err(|error| bad("client authority")(error.to_string()))?;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(roots("client authority", pem)?, provider)
+                    .build()
+                    .map_err(|error| bad("client authority", error))?;
             builder.with_client_cert_verifier(verifier)
         }
         None => builder.with_no_client_auth(),
     };
-    let mut config = builder
-        .with_single_cert(chain, key)
-        .map_err(|error| bad("certificate and key")(error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    let mut config =
+        builder.with_single_cert(chain, key).map_err(|error| bad("certificate and key", error))?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
     Ok(Arc::new(config))
+}
+
+/// What a client shows, and whom it believes, as PEM texts.
+pub(crate) struct Client {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    pub(crate) authority: String,
+}
+
+impl Client {
+    /// What it connects with.
+    pub(crate) fn config(&self) -> Result<Arc<ClientConfig>, Error> {
+        let chain = certificates(&self.certificate).ok_or_else(|| bad("certificate", "it is not PEM"))?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| bad("certificate", error))?
+            .with_root_certificates(roots("server authority", &self.authority)?)
+            .with_client_auth_cert(chain, key(&self.key)?)
+            .map_err(|error| bad("certificate and key", error))?;
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+fn bad(what: &'static str, reason: impl ToString) -> Error {
+    Error::Tls { what, reason: reason.to_string() }
+}
+
+/// The parser's own words could quote the key.
+fn key(pem: &str) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| bad("key", "it is not a private key in PEM"))
+}
+
+fn roots(what: &'static str, pem: &str) -> Result<Arc<RootCertStore>, Error> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(pem).ok_or_else(|| bad(what, "it is not PEM"))? {
+        roots.add(authority).map_err(|error| bad(what, error))?;
+    }
+    Ok(Arc::new(roots))
 }
 
 fn certificates(pem: &str) -> Option<Vec<CertificateDer<'static>>> {

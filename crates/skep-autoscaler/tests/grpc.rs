@@ -5,6 +5,8 @@
 
 #[path = "grpc/bed.rs"]
 mod bed;
+#[path = "grpc/component.rs"]
+mod component;
 #[path = "grpc/expander.rs"]
 mod expander;
 #[path = "grpc/provider.rs"]
@@ -13,3 +15,5 @@ mod provider;
 mod scaling;
 #[path = "grpc/tls.rs"]
 mod tls;
+#[path = "grpc/upstream.rs"]
+mod upstream;

@@ -29,12 +29,14 @@ pub enum Purpose {
     EtcdPeer,
     /// Metrics and health of operator, gateway and nodes.
     Metrics,
+    /// What serves the autoscalers of tenants.
+    Autoscaler,
 }
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::ApiServer, Self::Gateway, Self::EtcdClient, Self::EtcdPeer, Self::Metrics];
+    pub const ALL: [Self; 6] =
+        [Self::ApiServer, Self::Gateway, Self::EtcdClient, Self::EtcdPeer, Self::Metrics, Self::Autoscaler];
 }
 
 /// Ports by purpose.

@@ -20,6 +20,8 @@ pub const CNI: &str = "v1.9.1";
 pub const COREDNS: &str = "v1.15.0";
 /// The metrics-server version that can be made.
 pub const METRICS_SERVER: &str = "v0.9.0";
+/// The version of [`cluster_autoscaler_image`].
+pub const CLUSTER_AUTOSCALER: &str = "v1.36.1";
 /// The version of [`pause_image`].
 pub const PAUSE: &str = "v1";
 
@@ -65,6 +67,13 @@ pub fn coredns_image() -> ImageRef {
 /// `skep.dev/metrics-server:`[`METRICS_SERVER`]: metrics-server.
 pub fn metrics_server_image() -> ImageRef {
     fixed("metrics-server", METRICS_SERVER)
+}
+
+/// `skep.dev/cluster-autoscaler:`[`CLUSTER_AUTOSCALER`]: cluster-autoscaler. It can only be given
+/// ([`crate::EngineConfig::given`]): upstream publishes it as an image of containers alone, and its Go module
+/// (`k8s.io/autoscaler/cluster-autoscaler`) has no version that can be required.
+pub fn cluster_autoscaler_image() -> ImageRef {
+    fixed("cluster-autoscaler", CLUSTER_AUTOSCALER)
 }
 
 /// `skep.dev/pause:`[`PAUSE`]: the process that holds the namespaces of a pod.

@@ -30,8 +30,9 @@ mod release;
 mod sources;
 
 pub use catalogue::{
-    CNI, CONTAINERD, COREDNS, ETCD, KUBERNETES, METRICS_SERVER, PAUSE, REGISTRY, cni_image, containerd_image,
-    coredns_image, etcd_image, kubernetes_image, metrics_server_image, node_image, pause_image, skep_image,
+    CLUSTER_AUTOSCALER, CNI, CONTAINERD, COREDNS, ETCD, KUBERNETES, METRICS_SERVER, PAUSE, REGISTRY,
+    cluster_autoscaler_image, cni_image, containerd_image, coredns_image, etcd_image, kubernetes_image,
+    metrics_server_image, node_image, pause_image, skep_image,
 };
 pub use config::{EngineConfig, Limits, Releases};
 pub use engine::{Artifact, Engine, Source};

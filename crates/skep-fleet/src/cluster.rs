@@ -132,7 +132,7 @@ impl Reconciler for ClusterReconciler {
         if kubeconfig.is_ok() && !matches!(outcome, Outcome::Failed(..)) {
             self.announce(&cluster, &status, &outcome);
         }
-        self.applier.status(&*cluster, cluster.status.as_ref(), &status).await?;
+        self.applier.status(&*cluster, Some(&status::own(&cluster)), &status).await?;
         match outcome {
             Outcome::Failed(error, _) => Err(error),
             _ => kubeconfig.map(|_| Next::Done),

@@ -64,6 +64,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Autoscaler(cli::autoscaler::Autoscaler::Expander(args)) => {
             autoscaler::expander(&global, &args).map(done)
         }
+        Command::Autoscaler(cli::autoscaler::Autoscaler::Relay(args)) => autoscaler::relay(&args).map(done),
         Command::Node(cli::part::Node::Agent(args)) => node::agent(&args).map(done),
         Command::Node(cli::part::Node::Volumes(args)) => part::volumes(&global, &args).map(done),
         Command::Node(cli::part::Node::Join(args)) => {

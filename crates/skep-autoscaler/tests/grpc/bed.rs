@@ -185,6 +185,10 @@ pub async fn connect(
 pub struct Caller(Channel);
 
 impl Caller {
+    pub fn new(channel: Channel) -> Self {
+        Self(channel)
+    }
+
     pub async fn call<M, A>(&self, path: &str, message: M) -> Result<A, Status>
     where
         M: Message + Send + Sync + 'static,

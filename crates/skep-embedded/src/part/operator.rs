@@ -1,8 +1,10 @@
-//! The operator: the controllers of clusters, control planes, datastores, node pools and machines around one client.
+//! The operator: the controllers of clusters, control planes, datastores, node pools, machines and autoscalers around one
+//! client.
 
 use std::{net::SocketAddr, sync::Arc};
 
 use kube::Client;
+use skep_autoscaler::component::{self, Offer};
 use skep_controlplane::CellSettings;
 use skep_datastore::{Datastores, EtcdTenants};
 use skep_kubeops::{Metrics, Recorder};
@@ -28,6 +30,8 @@ pub struct Settings {
     pub network: PodNetwork,
     /// Where machines come from.
     pub infrastructures: Infrastructures,
+    /// What clusters get that ask for an autoscaler.
+    pub autoscaler: Option<Offer>,
     /// Which copy of the operator this is: shown in events.
     pub instance: String,
 }
@@ -43,6 +47,14 @@ pub async fn run(client: Client, settings: Settings, metrics: Metrics, shutdown:
         config: skep_datastore::Config::new(settings.network),
         metrics: metrics.clone(),
         recorder: Some(recorder.clone()),
+    };
+    let autoscaler = component::Config {
+        client: client.clone(),
+        offer: settings.autoscaler,
+        gateway: settings.gateway_inside.clone(),
+        connect: skep_node::connect(),
+        metrics: metrics.clone(),
+        recorder: recorder.clone(),
     };
     let control_plane = skep_controlplane::Config {
         client: client.clone(),
@@ -60,6 +72,7 @@ pub async fn run(client: Client, settings: Settings, metrics: Metrics, shutdown:
         skep_datastore::run(datastore, shutdown.clone()),
         skep_controlplane::run(control_plane, shutdown.clone()),
         skep_node::run(nodes, shutdown.clone()),
+        component::run(autoscaler, shutdown.clone()),
         skep_fleet::run(fleet, shutdown),
     );
 }

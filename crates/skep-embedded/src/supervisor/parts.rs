@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use skep_autoscaler::component::Offer;
 use skep_engine::Engine;
 use skep_gateway::{
     Config, CurrentMetrics, Gateway, GatewayError,
@@ -206,6 +207,7 @@ impl Parts {
             starts: starts(),
             network: PodNetwork::Loopback(prepared.net),
             infrastructures: machines.infrastructures.clone(),
+            autoscaler: Some(autoscaler(prepared)?),
             instance: "embedded".to_owned(),
         };
         let metrics = self.metrics.clone();
@@ -245,6 +247,18 @@ impl Parts {
         self.services.close();
         self.services.wait().await;
     }
+}
+
+/// Pods are processes of this host: they reach this process on loopback, and their images are the engine's.
+fn autoscaler(prepared: &Prepared) -> Result<Offer> {
+    let listen = prepared.hub.ports.address(Purpose::Autoscaler)?;
+    Ok(Offer {
+        listen,
+        address: listen.to_string(),
+        image: skep_engine::cluster_autoscaler_image().to_string(),
+        relay: skep_engine::skep_image().to_string(),
+        stock: None,
+    })
 }
 
 /// One gateway for people, API servers and machines: what an agent brings is there for its API server.

@@ -41,7 +41,7 @@ impl ClusterReconciler {
         }
         let now = Time(k8s_openapi::jiff::Timestamp::now());
         let new = status::deleting(cluster, &waiting, &now);
-        match self.applier.status(cluster, cluster.status.as_ref(), &new).await {
+        match self.applier.status(cluster, Some(&status::own(cluster)), &new).await {
             Err(error) if !error.is_not_found() => Err(error.into()),
             _ => Ok(next),
         }

@@ -78,9 +78,17 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// The status as it was, without what others say in it: who writes a condition again takes part in it, and brings back what
+/// its owner has changed meanwhile.
+pub fn own(cluster: &Cluster) -> ClusterStatus {
+    let mut status = cluster.status.clone().unwrap_or_default();
+    status.conditions.retain(|condition| condition.type_ != ConditionType::AutoscalerReady.as_ref());
+    status
+}
+
 /// The status after a pass.
 pub fn of(cluster: &Cluster, outcome: &Outcome, kubeconfig: &Kubeconfig, now: &Time) -> ClusterStatus {
-    let mut status = cluster.status.clone().unwrap_or_default();
+    let mut status = own(cluster);
     let generation = cluster.metadata.generation;
     let control_plane = outcome.control_plane();
     let cell = Cell::of(control_plane);
@@ -197,7 +205,7 @@ fn ready_words(phase: Phase, outcome: &Outcome, reason: String, message: String)
 
 /// The status of a cluster on its way out.
 pub fn deleting(cluster: &Cluster, waiting: &str, now: &Time) -> ClusterStatus {
-    let mut status = cluster.status.clone().unwrap_or_default();
+    let mut status = own(cluster);
     status.phase = Some(Phase::Deleting);
     let mut set = |type_, holds| {
         condition::set(

@@ -68,8 +68,10 @@ impl Handle {
     }
 
     /// Waits for its end.
+    #[allow(unsafe_code)]
     pub(super) async fn end(self) -> io::Result<()> {
-        let pidfd = AsyncFd::with_interest(self.pidfd, Interest::READABLE)?;
+        // SAFETY: the descriptor is ours, and stays open as long as the one that owns it here.
+        let pidfd = unsafe { AsyncFd::register_with_interest(self.pidfd, Interest::READABLE) }?;
         pidfd.readable().await.map(drop)
     }
 

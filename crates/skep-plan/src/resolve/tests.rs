@@ -30,6 +30,7 @@ fn a_full_spec_is_taken_as_it_is() {
         size: Some(Size { class: "large".into() }),
         availability: Some(Availability::HighlyAvailable),
         flags: Some(ControlPlaneFlags {
+            autoscaler: vec![],
             api_server: vec![flag("v", "4"), flag("event-ttl", "2h")],
             controller_manager: vec![flag("v", "2")],
             scheduler: vec![],

@@ -13,6 +13,8 @@ pub enum Autoscaler {
     Provider(Provider),
     /// Choose which node pool grows, for cluster-autoscaler (--expander=grpc)
     Expander(Expander),
+    /// Pass cluster-autoscaler's calls of an expander on, with a certificate
+    Relay(Relay),
 }
 
 /// What both need.
@@ -74,4 +76,29 @@ pub struct Expander {
     /// YAML file that says what the hypervisors of each zone have left
     #[arg(long, env = "SKEP_AUTOSCALER_STOCK", value_name = "FILE")]
     pub stock: Option<PathBuf>,
+}
+
+/// `skep autoscaler relay`
+#[derive(Clone, Debug, Args)]
+pub struct Relay {
+    /// What is logged, like info or skep_autoscaler=debug
+    #[arg(long, env = "SKEP_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: String,
+    /// Log as JSON lines
+    #[arg(long, env = "SKEP_LOG_JSON")]
+    pub log_json: bool,
+    /// Address for cluster-autoscaler; it is in the certificate that is shown there
+    #[arg(
+        long,
+        env = "SKEP_AUTOSCALER_LISTEN",
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:8087"
+    )]
+    pub listen: SocketAddr,
+    /// The expander
+    #[arg(long, env = "SKEP_AUTOSCALER_TO", value_name = "HOST:PORT")]
+    pub to: String,
+    /// Directory with expander-ca.crt and .key, provider.crt and .key, provider-ca.crt
+    #[arg(long, env = "SKEP_AUTOSCALER_FILES", value_name = "DIR")]
+    pub files: PathBuf,
 }

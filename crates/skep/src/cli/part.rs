@@ -38,6 +38,27 @@ pub struct Operator {
     /// Name of this copy in leader election [default: the host's name]
     #[arg(long, env = "SKEP_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
+    /// Where autoscalers of clusters are served; without it clusters get none
+    #[arg(
+        long,
+        env = "SKEP_AUTOSCALER_LISTEN",
+        value_name = "ADDRESS:PORT",
+        requires = "autoscaler_address",
+        requires = "autoscaler_relay_image"
+    )]
+    pub autoscaler_listen: Option<SocketAddr>,
+    /// How pods of the cell reach that
+    #[arg(long, env = "SKEP_AUTOSCALER_ADDRESS", value_name = "HOST:PORT")]
+    pub autoscaler_address: Option<String>,
+    /// Image of cluster-autoscaler [default: upstream's]
+    #[arg(long, env = "SKEP_AUTOSCALER_IMAGE", value_name = "IMAGE")]
+    pub autoscaler_image: Option<String>,
+    /// Image of Skep, for the relay beside it
+    #[arg(long, env = "SKEP_AUTOSCALER_RELAY_IMAGE", value_name = "IMAGE")]
+    pub autoscaler_relay_image: Option<String>,
+    /// YAML file that says what the hypervisors of each zone have left
+    #[arg(long, env = "SKEP_AUTOSCALER_STOCK", value_name = "FILE")]
+    pub autoscaler_stock: Option<PathBuf>,
     /// Namespace of the lease
     #[arg(long, env = "SKEP_NAMESPACE", default_value = skep_api::SYSTEM_NAMESPACE)]
     pub namespace: String,

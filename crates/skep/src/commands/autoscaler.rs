@@ -1,10 +1,10 @@
-//! `skep autoscaler provider` and `skep autoscaler expander`.
+//! `skep autoscaler provider`, `skep autoscaler expander` and `skep autoscaler relay`.
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use nix::unistd::gethostname;
 use skep_autoscaler::{
-    Expander, Figures, Hub, NAME, Provider, Rpc, Server, Settings, StockFile, Tls, TlsFiles,
+    Expander, Figures, Hub, NAME, Provider, Relay, Rpc, Server, Settings, StockFile, Tls, TlsFiles,
 };
 use skep_kubeops::Recorder;
 
@@ -13,7 +13,7 @@ use crate::{
     cli::{Global, autoscaler as cli},
     error::{Error, Result},
     exit::Exit,
-    runtime,
+    logging, runtime,
 };
 
 /// Serves the cloud provider until it is told to stop.
@@ -25,7 +25,7 @@ pub fn provider(global: &Global, args: &cli::Provider) -> Result<()> {
     runtime::service(async {
         let frame = Frame::new(global, &args.served.common, NAME).await?;
         let provider = Provider::new(hub(&frame, &args.served));
-        serve(frame, &args.served, args.listen, Some(args.client_ca.clone()), provider).await
+        serve("provider", frame, &args.served, args.listen, Some(args.client_ca.clone()), provider).await
     })
 }
 
@@ -45,7 +45,24 @@ pub fn expander(global: &Global, args: &cli::Expander) -> Result<()> {
         let recorder =
             Recorder::new(frame.client.clone(), NAME, &host.to_string_lossy()).metrics(&frame.metrics);
         let expander = Expander::new(hub(&frame, &args.served), stock, recorder);
-        serve(frame, &args.served, args.listen, None, expander).await
+        serve("expander", frame, &args.served, args.listen, None, expander).await
+    })
+}
+
+/// Passes calls of an expander on until it is told to stop.
+///
+/// # Errors
+/// A port that cannot be used.
+pub fn relay(args: &cli::Relay) -> Result<()> {
+    runtime::with_allocator_settings();
+    runtime::service(async {
+        logging::init(&args.log, args.log_json, None)?;
+        let stop = runtime::stop_on_signals()?;
+        let relay = Relay::bind(args.listen, &args.to, &args.files).await?;
+        let address = relay.address().map_err(failed)?;
+        tracing::info!(%address, to = args.to, "passing calls of an expander on");
+        relay.run(stop).await;
+        Ok(())
     })
 }
 
@@ -57,6 +74,7 @@ fn hub(frame: &Frame, args: &cli::Served) -> Hub {
 }
 
 async fn serve(
+    service: &str,
     frame: Frame,
     args: &cli::Served,
     listen: SocketAddr,
@@ -68,7 +86,7 @@ async fn serve(
     let figures = Figures::new(&frame.metrics);
     let server = Server::bind(Settings { listen, tls: Arc::clone(&tls), figures }).await?;
     let address = server.address().map_err(failed)?;
-    tracing::info!(%address, service = rpc.service(), "serving cluster-autoscaler");
+    tracing::info!(%address, service, "serving cluster-autoscaler");
     tokio::spawn(reload(move || files.read(), move |pems| tls.replace(pems), frame.stop.clone()));
     server.run(rpc, frame.stop).await;
     Ok(())

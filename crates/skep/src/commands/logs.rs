@@ -92,12 +92,16 @@ async fn tenant(global: &Global, args: &installation::Logs, cluster: &str, compo
             Exit::NotFound,
             format!("cluster {cluster} has no pod of {component:?}"),
         )
-        .help("components are kube-apiserver, kube-controller-manager and kube-scheduler"));
+        .help(
+            "components are kube-apiserver, kube-controller-manager, kube-scheduler and cluster-autoscaler",
+        ));
     };
     if std::io::stderr().is_terminal() && !global.quiet {
         output::note(&format!("pod {tenant}/{pod}"));
     }
     let params = LogParams {
+        // Who stands beside it has another name.
+        container: Some(component.to_owned()),
         follow: args.follow,
         tail_lines: (args.tail >= 0).then_some(args.tail),
         ..LogParams::default()

@@ -15,12 +15,13 @@ use std::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use kube::Client;
 use nix::unistd::gethostname;
+use skep_autoscaler::{StockFile, component::Offer};
 use skep_embedded::part::{
     gateway, hollow, machines,
     nodes::{self, NodeName},
     operator, volumes,
 };
-use skep_engine::Engine;
+use skep_engine::{CLUSTER_AUTOSCALER, Engine};
 use skep_kubeops::{
     ClientConfig, Metrics,
     health::Health,
@@ -97,6 +98,7 @@ pub fn operator(global: &Global, args: &part::Operator) -> Result<()> {
             gateway_inside: args.gateway_inside_url.clone().unwrap_or_else(|| args.gateway_url.clone()),
             starts: usize::try_from(args.starts).unwrap_or(usize::MAX),
             network: PodNetwork::Cluster,
+            autoscaler: offer(args).await?,
             infrastructures: machines::none("machines of this kind belong to an installation of `skep up`"),
             instance: identity.clone(),
         };
@@ -105,6 +107,24 @@ pub fn operator(global: &Global, args: &part::Operator) -> Result<()> {
         let work = |stop| operator::run(client.clone(), settings, metrics, stop);
         lead(client.clone(), lease, counted, stop, work).await.map(drop).map_err(failed)
     })
+}
+
+/// What clusters get that ask for an autoscaler.
+async fn offer(args: &part::Operator) -> Result<Option<Offer>> {
+    let given = (&args.autoscaler_listen, &args.autoscaler_address, &args.autoscaler_relay_image);
+    let (Some(listen), Some(address), Some(relay)) = given else { return Ok(None) };
+    let published = || format!("registry.k8s.io/autoscaling/cluster-autoscaler:{CLUSTER_AUTOSCALER}");
+    let stock = match &args.autoscaler_stock {
+        Some(path) => Some(StockFile::open(path).await?),
+        None => None,
+    };
+    Ok(Some(Offer {
+        listen: *listen,
+        address: address.clone(),
+        image: args.autoscaler_image.clone().unwrap_or_else(published),
+        relay: relay.clone(),
+        stock,
+    }))
 }
 
 pub fn gateway(global: &Global, args: &cli::gateway::Gateway) -> Result<()> {

@@ -7,6 +7,7 @@
 // Helpers of tests may fail loudly; the lint only exempts the test functions themselves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod autoscale;
 mod cells;
 mod clusters;
 mod hub;
@@ -45,6 +46,7 @@ const SHARED: &[(&str, Scenario)] = &[
     ("nodes::repair_and_upgrade", nodes::repair_and_upgrade),
     ("cells::kube_on_kube", cells::kube_on_kube),
     ("nodes::faults", nodes::faults),
+    ("autoscale::pods_bring_nodes_and_take_them_along", autoscale::pods_bring_nodes_and_take_them_along),
     ("parts::a_gateway_of_its_own", parts::a_gateway_of_its_own),
     ("parts::a_fourth_node", parts::a_fourth_node),
     ("clusters::a_resize_loses_no_request", |shared| clusters::a_resize_loses_no_request(shared)),

@@ -69,6 +69,18 @@ fn phases_follow_what_the_cell_reports() {
 }
 
 #[test]
+fn what_others_say_is_left_to_them() {
+    let mut cluster = cluster();
+    let of_another = r#"{"conditions": [{"type": "AutoscalerReady", "status": "True", "reason": "Running",
+        "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]}"#;
+    cluster.status = Some(serde_json::from_str(of_another).unwrap());
+    let applied = of(&cluster, &applied(control_plane(Some(1), true, false)), &Ok(None), &now());
+    for status in [own(&cluster), applied, deleting(&cluster, "", &now())] {
+        assert_eq!(condition::get(&status.conditions, ConditionType::AutoscalerReady), None);
+    }
+}
+
+#[test]
 fn the_generation_is_observed_only_when_the_spec_is_fulfilled() {
     let mut cluster = cluster();
     let status = of(&cluster, &applied(control_plane(Some(1), true, true)), &Ok(None), &now());
