@@ -61,7 +61,7 @@ fn pools_without_bounds_are_named() {
     let State::NoPools(text) = of(&pods, &[fixed], &image, None) else { panic!("there is nothing to scale") };
     assert!(text.contains("spec.scaling.min and max") && text.contains("fixed"), "{text}");
     assert!(matches!(of(&pods, &[], &image, None), State::NoPools(_)));
-    assert_eq!(of(&[], &[web.clone()], &image, None), State::Starting);
+    assert_eq!(of(&[], std::slice::from_ref(&web), &image, None), State::Starting);
     assert!(matches!(of(&pods, &[web], &image, Some("port 1 is taken")), State::NotServed(_)));
 }
 
