@@ -43,7 +43,7 @@ impl Hierarchies {
 
     /// Makes a machine's groups with its limits, unless they are there.
     pub(super) fn make(&self, hands: &Hands, cgroup: &str, limits: Limits) -> Result<()> {
-        let gone = |error: &Error| matches!(error, Error::File { source, .. } if source.kind() == io::ErrorKind::NotFound);
+        let gone = |error: &Error| matches!(error, Error::File { source, .. } if is_gone(source));
         for _ in 1..ATTEMPTS {
             match self.try_make(hands, cgroup, limits) {
                 Err(error) if gone(&error) => {}
@@ -84,6 +84,12 @@ impl Hierarchies {
     pub(super) fn roots(&self) -> impl Iterator<Item = &Path> {
         self.iter().map(|hierarchy| hierarchy.root.as_path())
     }
+}
+
+/// A group that is not there, or that went after its file was opened.
+fn is_gone(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::NODEV.raw_os_error())
 }
 
 /// The limits as the files of both versions take them; a hierarchy has those of its controllers. In version 1 processors are

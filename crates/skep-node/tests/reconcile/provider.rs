@@ -33,6 +33,8 @@ struct Inner {
     brought: bool,
     /// Machines that have ended and nobody was told of.
     ended: Vec<String>,
+    /// Machines that start again when they are asked for.
+    startable: Vec<String>,
 }
 
 /// Makes machines in two steps, and forgets them in two.
@@ -107,6 +109,7 @@ impl FakeProvider {
         let mut inner = self.inner.lock().unwrap();
         let uids = inner.machines.iter().filter(|(_, made)| made.order.name == name);
         let uids: Vec<_> = uids.map(|(uid, _)| uid.clone()).collect();
+        inner.startable.extend(uids.clone());
         inner.ended.extend(uids);
         self.bell.notify_one();
     }
@@ -148,9 +151,10 @@ impl Provider for FakeProvider {
             let state = State::Starting("the machine boots".into());
             inner.machines.insert(order.uid.clone(), Made { order: order.clone(), state, asked: 0 });
         }
+        let starts = inner.startable.contains(&order.uid);
         let made = inner.machines.get_mut(&order.uid).unwrap();
         made.asked += 1;
-        if made.asked > 1 && matches!(made.state, State::Starting(_) | State::Stopped) {
+        if made.asked > 1 && (starts || matches!(made.state, State::Starting(_))) {
             made.state = State::Running;
         }
         if !order.join.token.is_empty() {
