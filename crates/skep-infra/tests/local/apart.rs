@@ -54,6 +54,11 @@ async fn a_machine_has_a_world_of_its_own_and_leaves_none() {
     );
     assert_eq!(inside(&format!("ls {}", host.state.display())), "boots\nmount\n");
     assert_eq!(inside("cat /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/conf/eth0/rp_filter"), "1\n0\n");
+    // Nor is the host's list of mounts: that of the machine's own network was below /run.
+    let of_host = names_in("/run/netns");
+    assert!(of_host.iter().any(|name| name.contains(&ground.installation())), "{of_host:?}");
+    let seen = inside("cut -d ' ' -f 5 /proc/self/mountinfo");
+    assert!(!seen.contains(&ground.installation()), "{seen}");
     // Descriptors: the three standard ones.
     let open = names_in(format!("/proc/{first}/fd"));
     let what = |fd: &String| fs::read_link(format!("/proc/{first}/fd/{fd}")).unwrap();

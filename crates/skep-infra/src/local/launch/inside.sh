@@ -32,6 +32,15 @@ for own in tmp var/lib var/log; do
     mkdir -p $run/own/$own
     mount -n --bind "$dir/own/$own" $run/own/$own
 done
+# What is hidden is taken away: a kubelet that asks for a directory's disk looks at that disk's first mount, and must find it.
+mounts=$(cat /proc/self/mountinfo)
+printf '%s\n' "$mounts" | while read -r _ _ _ _ at _; do
+    case $at in
+    # Blanks are octal numbers in this list. Of mounts in one that has gone nothing is left.
+    /run/* | /tmp/* | /var/lib/* | /var/log/*) umount -n -l "$(printf %b "$at")" 2>/dev/null || : ;;
+    esac
+done
+unset mounts
 mount -n --move $run /run
 for own in tmp var/lib var/log; do
     mount -n --move /run/own/$own /$own

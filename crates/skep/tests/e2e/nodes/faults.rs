@@ -1,11 +1,15 @@
 //! What dies on a machine comes back by itself and pods hardly notice; a machine that is cut off or stands still is repaired
-//! once, and its pods are elsewhere meanwhile.
+//! once, and its pods are elsewhere meanwhile; a full disk costs the pod that filled it.
 
 use std::{collections::BTreeMap, fs};
 
+use nix::fcntl::posix_fallocate;
 use serde_json::Value;
 
-use super::{machine::Machine, missing, on_host, repairs};
+use super::{
+    machine::{Disk, Machine, mounts},
+    missing, on_host, repairs,
+};
 use crate::installation::{Installation, eventually, kill};
 
 const POOL: &str = "
@@ -45,6 +49,9 @@ spec:
       containers: [{name: app, image: "skep.dev/pause:v1", volumeMounts: [{name: data, mountPath: /data}]}]
       volumes: [{name: data, emptyDir: {}}]
 "#;
+/// Size of a machine's own disk, and what is left of it when it is full.
+const DISK_MIB: u64 = 768;
+const LEFT: u64 = 24 << 20;
 
 pub fn faults(shared: &Installation) {
     if let Some(missing) = missing() {
@@ -57,14 +64,17 @@ pub fn faults(shared: &Installation) {
     shared.skep("wait nodepool frail --for=ready --timeout 30m");
     let machines = Machine::of_pool(shared, "frail");
     let traces: Vec<String> = machines.iter().map(Machine::short).collect();
+    let mounted = mounts();
 
     programs(shared, &machines[0]);
     away(shared, &machines);
+    full_disk(shared, &machines[2]);
 
     shared.tenant("demo", "delete deployment --all --wait=false");
     shared.skep("delete nodepool frail");
     let left = || traces.iter().filter(|trace| on_host().contains(*trace)).count();
     eventually("nothing of them is on this host", || (left() == 0).then_some(()));
+    assert_eq!(mounts(), mounted, "a mount is left");
 }
 
 /// One after the other the programs of a machine are killed. Only the pod that lost its shim starts again, and nobody outside
@@ -141,6 +151,60 @@ fn away(shared: &Installation, machines: &[Machine<'_>]) {
     assert_eq!(repairs(shared, "frail"), expected);
     let there: Vec<String> = Machine::of_pool(shared, "frail").into_iter().map(|one| one.name).collect();
     assert_eq!(there, machines.iter().map(|one| one.name.clone()).collect::<Vec<_>>(), "none was replaced");
+}
+
+/// The agent is killed, and with it everything in the machine: its pods start again. Then one of them fills the disk. It is
+/// evicted and runs elsewhere; the node stays, and is not repaired.
+fn full_disk(shared: &Installation, machine: &Machine<'_>) {
+    let disk = match Disk::new(DISK_MIB) {
+        Ok(disk) => disk,
+        Err(why) => return println!("LEFT OUT: a full disk: {why}"),
+    };
+    // Repair would take the disk away with a restart of its own while the machine starts.
+    let patch = "-p={\"spec\":{\"repair\":{\"notReadySeconds\":600}}}";
+    shared.skep(&format!("kubectl patch nodepool frail --type=merge {patch}"));
+    let before = repairs(shared, "frail");
+    // It has as much time to come back as pods usually have.
+    load(shared, "writer", &machine.name, 1, 300);
+    let pod = pods(shared, "writer").into_values().next().unwrap();
+    assert_eq!(pod.node, machine.name);
+    machine.start_on(disk);
+    let again = eventually("the same pod runs again", || {
+        let pods = pods(shared, "writer");
+        pods.get(&pod.uid).filter(|now| now.ready && now.restarts > pod.restarts).cloned()
+    });
+    assert_eq!(again.node, machine.name);
+
+    let volume = format!("var/lib/kubelet/pods/{}/volumes/kubernetes.io~empty-dir/data/filler", pod.uid);
+    let filler = fs::File::create(machine.inside(&volume)).unwrap();
+    let free = machine.free();
+    assert!(free < DISK_MIB << 20, "that is not the small disk: {free} bytes are free");
+    posix_fallocate(&filler, 0, i64::try_from(free.saturating_sub(LEFT)).unwrap()).unwrap();
+    drop(filler);
+
+    let condition = format!(
+        "get node {} -o jsonpath={{.status.conditions[?(@.type==\"DiskPressure\")].status}}",
+        machine.name
+    );
+    eventually("the node says that its disk is full", || {
+        shared.try_tenant("demo", &condition).filter(|status| status == "True")
+    });
+    let now = eventually("the pod that filled it runs elsewhere", || {
+        let pods = pods(shared, "writer");
+        pods.values().find(|now| now.ready && now.uid != pod.uid).cloned()
+    });
+    assert_ne!(now.node, machine.name);
+    let phase = format!("get pod {} -o jsonpath={{.status.phase}}", pod.name);
+    assert_eq!(shared.tenant("demo", &phase), "Failed");
+    let evicted = format!(
+        "get events --field-selector=involvedObject.name={},reason=Evicted -o jsonpath={{.items[*].reason}}",
+        pod.name
+    );
+    eventually("why is written down", || shared.tenant("demo", &evicted).contains("Evicted").then_some(()));
+    let ready = format!("get node {} -o jsonpath={{.status.conditions[-1].status}}", machine.name);
+    assert_eq!(shared.tenant("demo", &ready), "True");
+    eventually("there is room again", || (machine.free() > 64 << 20).then_some(()));
+    assert_eq!(repairs(shared, "frail"), before, "a full disk is no reason for another machine");
 }
 
 /// A Deployment that prefers a node, once it is ready.

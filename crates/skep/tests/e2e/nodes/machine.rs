@@ -1,14 +1,17 @@
-//! A local machine from outside, as its host sees it: its processes, its cable.
+//! A local machine from outside, as its host sees it: its processes, its cable, its disk.
 
-use std::{fs, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::{
+        signal::{Signal, kill},
+        statvfs::statvfs,
+    },
     unistd::Pid,
 };
 use serde_json::Value;
 
-use crate::installation::{Installation, eventually};
+use crate::installation::{Installation, alive, eventually};
 
 /// One machine. Its first process is another one after each start.
 pub struct Machine<'a> {
@@ -31,6 +34,10 @@ impl<'a> Machine<'a> {
         let mut machines: Vec<Self> = all["items"].as_array().unwrap().iter().map(one).collect();
         machines.sort_by(|a, b| a.name.cmp(&b.name));
         machines
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.shared.data().join("local/machines").join(&self.uid)
     }
 
     /// How the names of everything of it on this host end.
@@ -97,6 +104,95 @@ impl<'a> Machine<'a> {
             name.ends_with(&format!("-{short}")).then(|| name.to_owned())
         });
         run(Command::new("ip").args(["link", "set", "dev", &cable.expect("it has a cable"), "down"]));
+    }
+
+    /// The power goes, and comes back after the machine was given this disk, with everything that is on its old one. The
+    /// disk goes with the machine's next end.
+    pub fn start_on(&self, disk: Disk) {
+        let supervisor = self.shared.supervisor();
+        let first = self.first().expect("it runs");
+        let all = self.processes();
+        // Nobody starts it meanwhile.
+        signal(supervisor, Signal::SIGSTOP);
+        let go_on = GoOn(supervisor);
+        signal(first, Signal::SIGKILL);
+        for pid in all {
+            eventually("the end of everything in it", || (!alive(pid)).then_some(()));
+        }
+        let state = self.dir().join("own/var/lib");
+        run(Command::new("cp").arg("-a").arg(state.join(".")).arg(disk.at()));
+        run(Command::new("mount").arg("--bind").arg(disk.at()).arg(&state));
+        let shown = Unmount(state);
+        drop(disk);
+        drop(go_on);
+        eventually("another first process", || self.first().filter(|pid| *pid != first && alive(*pid)));
+        // The machine has it; the host need not.
+        drop(shown);
+    }
+
+    /// Bytes that are free on its disk.
+    pub fn free(&self) -> u64 {
+        let stat = statvfs(&self.inside("var/lib/kubelet")).unwrap();
+        stat.blocks_available() * stat.fragment_size()
+    }
+
+    /// A path in it, as this host reaches it.
+    pub fn inside(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root/{path}", self.first().expect("it runs")))
+    }
+}
+
+/// What is mounted on this host for tests like these.
+pub fn mounts() -> Vec<String> {
+    let all = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    all.lines().filter(|line| line.contains("skep-e2e")).map(str::to_owned).collect()
+}
+
+/// Lets a stopped process go on, however the test ends.
+struct GoOn(i32);
+
+impl Drop for GoOn {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.0), Signal::SIGCONT);
+    }
+}
+
+/// A small disk of its own kind: kubelets look for a device, so memory will not do.
+pub struct Disk {
+    _mounted: Unmount,
+    dir: tempfile::TempDir,
+}
+
+impl Disk {
+    /// A disk of this size, of which only what is written takes room; or why there cannot be one here.
+    pub fn new(mib: u64) -> Result<Self, String> {
+        let dir = tempfile::Builder::new().prefix("skep-e2e-disk-").tempdir().unwrap();
+        let (image, at) = (dir.path().join("image"), dir.path().join("at"));
+        fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        fs::create_dir(&at).unwrap();
+        for command in [
+            Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image),
+            Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&at),
+        ] {
+            let output = command.output().map_err(|error| format!("{command:?}: {error}"))?;
+            if !output.status.success() {
+                return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
+            }
+        }
+        Ok(Self { _mounted: Unmount(at), dir })
+    }
+
+    fn at(&self) -> PathBuf {
+        self.dir.path().join("at")
+    }
+}
+
+/// Takes a mount away, however the test ends.
+struct Unmount(PathBuf);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
     }
 }
 
