@@ -200,7 +200,14 @@ proptest! {
         world.run(5000, 5000 + hours * 3600);
         prop_assert!(world.most_in_an_hour() <= per_hour);
         prop_assert_eq!(world.nodes.len(), 30);
-        let dark = world.nodes.iter().filter(|node| node.dark.is_some()).count();
-        prop_assert!(dark == 0 || dark == dead && dead > 5, "{} dark of {} dead", dark, dead);
+        // What is left is what a brake holds: more than 40 % of the pool, or 55 % and more of a zone.
+        let left = |zone: Option<&str>| {
+            let dark = world.nodes.iter().filter(|node| node.dark.is_some());
+            dark.filter(|node| zone.is_none_or(|zone| node.zone == zone)).count()
+        };
+        for zone in ["a", "b", "c"] {
+            let held = left(None) > 12 || left(Some(zone)) > 5;
+            prop_assert!(held || left(Some(zone)) == 0, "{} of {dead} dead in {zone}", left(Some(zone)));
+        }
     }
 }
