@@ -194,8 +194,9 @@ fn full_disk(shared: &Installation, machine: &Machine<'_>) {
         pods.values().find(|now| now.ready && now.uid != pod.uid).cloned()
     });
     assert_ne!(now.node, machine.name);
-    let phase = format!("get pod {} -o jsonpath={{.status.phase}}", pod.name);
-    assert_eq!(shared.tenant("demo", &phase), "Failed");
+    // A kubelet that hears of the container's end before it has written the eviction down calls it by the exit code.
+    let phase = shared.tenant("demo", &format!("get pod {} -o jsonpath={{.status.phase}}", pod.name));
+    assert!(["Failed", "Succeeded"].contains(&phase.as_str()), "{phase}");
     let evicted = format!(
         "get events --field-selector=involvedObject.name={},reason=Evicted -o jsonpath={{.items[*].reason}}",
         pod.name
