@@ -110,7 +110,9 @@ async fn a_program_that_does_not_answer_says_where_it_hangs_and_is_started_again
     program.ready = Ready::Started;
     let short = Duration::from_millis(200);
     let check = Check::Healthz(deaf.local_addr().unwrap());
-    program.health = Some(Health { check, quiet: short, period: short, patience: short });
+    // Time enough for a shell to come to its trap.
+    let quiet = Duration::from_secs(2);
+    program.health = Some(Health { check, quiet, period: short, patience: short });
     let service = Service::start(Children::new().unwrap(), program);
     let told = dir.path().join("told");
     let mut changes = Changes::of(dir.path()).unwrap();

@@ -5,11 +5,21 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread,
+    time::Duration,
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::Value;
 
 use crate::installation::text;
+
+/// For one try of what is tried again.
+const TRY: Duration = Duration::from_secs(30);
 
 pub struct Hub {
     /// For files of the person who uses it.
@@ -99,12 +109,13 @@ impl Hub {
         self.skep(&format!("kubectl --kubeconfig={} {line}", file.display()))
     }
 
-    /// What kubectl prints for a tenant; `None` when it fails.
+    /// What kubectl prints for a tenant; `None` when it fails or hangs: what it talked to may have died meanwhile.
     pub fn try_tenant(&self, cluster: &str, line: &str) -> Option<String> {
         let file = self.file(&format!("{cluster}.kubeconfig"));
         fs::write(&file, self.skep(&format!("kubeconfig {cluster}"))).unwrap();
         let kubeconfig = format!("--kubeconfig={}", file.display());
-        let output = self.run(["kubectl", &kubeconfig].into_iter().chain(line.split_whitespace()));
+        let command = self.command(["kubectl", &kubeconfig].into_iter().chain(line.split_whitespace()));
+        let output = output_within(command, TRY);
         output.status.success().then(|| text(&output.stdout))
     }
 
@@ -157,4 +168,20 @@ impl Hub {
             })
             .collect()
     }
+}
+
+/// Runs a program, which is killed when it takes longer.
+fn output_within(mut command: Command, limit: Duration) -> Output {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().try_into().unwrap());
+    let (end, ended) = channel::<()>();
+    let watch = thread::spawn(move || {
+        if ended.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(end);
+    watch.join().unwrap();
+    output
 }
