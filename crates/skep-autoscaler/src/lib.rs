@@ -8,6 +8,8 @@
 //! Refuses: to delete nodes of another group, to lower a pool's size below the nodes it has, and messages larger than any real
 //! client sends.
 
+mod accept;
+mod address;
 pub mod component;
 mod error;
 mod expander;

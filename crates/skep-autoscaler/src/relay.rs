@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Error;
+use crate::accept::accept;
+use crate::address::host;
 use crate::server::CONNECTIONS;
 use crate::tls::{Client, Pems, server};
 
@@ -28,8 +30,6 @@ use crate::tls::{Client, Pems, server};
 const HANDSHAKES: Duration = Duration::from_secs(10);
 /// Life of what is shown to one connection's client: verified once, at its beginning.
 const LIFE: Duration = Duration::from_secs(24 * 3600);
-/// Pause when the system has no file for another connection.
-const NO_FILES: Duration = Duration::from_millis(100);
 
 /// A relay that has its port.
 pub struct Relay {
@@ -63,21 +63,8 @@ impl Relay {
     pub async fn run(self, stop: CancellationToken) {
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         let connections = TaskTracker::new();
-        loop {
-            let accepted = async {
-                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-                Some((permit, self.listener.accept().await))
-            };
-            let accepted = tokio::select! { accepted = accepted => accepted, () = stop.cancelled() => break };
-            let Some((permit, accepted)) = accepted else { break };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken");
-                    tokio::time::sleep(NO_FILES).await;
-                    continue;
-                }
-            };
+        while let Some(Some((stream, place))) = stop.run_until_cancelled(accept(&self.listener, &room)).await
+        {
             let (address, to, files) = (self.address, self.to.clone(), self.files.clone());
             let stop = stop.clone();
             connections.spawn(async move {
@@ -89,7 +76,7 @@ impl Relay {
                     }
                     () = stop.cancelled() => {}
                 }
-                drop(permit);
+                drop(place);
             });
         }
         connections.close();
@@ -132,8 +119,7 @@ impl Ends {
             .map_err(|error| error.to_string())?;
         let leaf = Leaf::server("expander", LIFE).address(address);
         let pair = authority.issue(&leaf, Timestamp::now()).map_err(|error| error.to_string())?;
-        let host = to.rsplit_once(':').map_or(to, |(host, _)| host).trim_matches(['[', ']']).to_owned();
-        let name = ServerName::try_from(host).map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(host(to).to_owned()).map_err(|error| error.to_string())?;
         let client = Client {
             certificate: read("provider.crt")?,
             key: read("provider.key")?,

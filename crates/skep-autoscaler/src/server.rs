@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::accept::accept;
 use crate::rpc::{self, Rpc};
 use crate::{Error, Figures, Tls};
 
@@ -29,8 +30,6 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// For calls that run when the server is told to end.
 const LEAVE: Duration = Duration::from_secs(5);
-/// Pause when the system has no file for another connection.
-const NO_FILES: Duration = Duration::from_millis(100);
 
 /// What a server needs besides what it answers.
 pub struct Settings {
@@ -86,29 +85,15 @@ impl Server {
     {
         let room = Arc::new(Semaphore::new(connections_at_once));
         let connections = TaskTracker::new();
-        loop {
-            // A connection is only taken when there is room: others wait in the system's queue.
-            let accepted = async {
-                let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-                Some((permit, self.listener.accept().await))
-            };
-            let accepted = tokio::select! { accepted = accepted => accepted, () = stop.cancelled() => break };
-            let Some((permit, accepted)) = accepted else { break };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be taken");
-                    tokio::time::sleep(NO_FILES).await;
-                    continue;
-                }
-            };
+        while let Some(Some((stream, place))) = stop.run_until_cancelled(accept(&self.listener, &room)).await
+        {
             let (tls, figures, choose, stop) =
                 (self.tls.current(), self.figures.clone(), choose.clone(), stop.clone());
             connections.spawn(async move {
                 if let Err(error) = serve(stream, TlsAcceptor::from(tls), figures, choose, stop).await {
                     tracing::debug!(%error, "a connection ended");
                 }
-                drop(permit);
+                drop(place);
             });
         }
         connections.close();

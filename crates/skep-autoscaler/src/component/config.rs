@@ -39,3 +39,15 @@ pub struct Config {
     /// Where events go.
     pub recorder: Recorder,
 }
+
+/// An offer with this image, for tests.
+#[cfg(test)]
+pub(super) fn offer(image: &str) -> Offer {
+    Offer {
+        listen: ([127, 0, 0, 1], 8086).into(),
+        address: "127.0.0.1:8086".into(),
+        image: image.into(),
+        relay: "skep.dev/skep:1".into(),
+        stock: None,
+    }
+}

@@ -21,6 +21,7 @@ use skep_node::tenants::Endpoint;
 use super::reconciler::{ComponentReconciler, Failed};
 use super::{Offer, build, issue};
 use crate::NAME;
+use crate::address::port;
 
 /// The role in the tenant's cluster.
 const ROLE: &str = include_str!("../../../../deploy/components/autoscaler.yaml");
@@ -51,7 +52,7 @@ impl ComponentReconciler {
         let issued =
             issue::issue(plane, &authorities, &self.authority, &stored, (&offer.address, gateway), now)
                 .await?;
-        let ports = [port_of(gateway).unwrap_or(HTTPS), port_of(&offer.address).unwrap_or(HTTPS)];
+        let ports = [gateway, &offer.address].map(|address| port(address).map_or(HTTPS, i32::from));
         let (secret, policy) = (build::secret(plane, issued.data), build::policy(plane, ports));
         self.applier.ensure(&secret).await?;
         self.applier.ensure(&policy).await?;
@@ -120,12 +121,6 @@ fn role() -> Vec<Value> {
     objects
 }
 
-/// The port in `host:port` or a URL.
-fn port_of(address: &str) -> Option<i32> {
-    let authority = address.split_once("://").map_or(address, |(_, rest)| rest);
-    authority.split('/').next()?.rsplit_once(':')?.1.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,12 +138,5 @@ mod tests {
         }
         let text = serde_json::to_string(&objects).unwrap();
         assert!(!text.contains("\"*\"") && !text.contains("secrets"), "the role is narrow");
-    }
-
-    #[test]
-    fn ports_of_addresses() {
-        assert_eq!(port_of("https://127.0.0.1:6443/"), Some(6443));
-        assert_eq!(port_of("autoscaler.skep-system.svc:8086"), Some(8086));
-        assert_eq!(port_of("https://gateway.example.com"), None);
     }
 }

@@ -17,6 +17,8 @@ use skep_kubeops::Applier;
 use skep_pki::{AuthorityPlan, CaData, Credentials, Generations, KeyPair, Kubeconfig, Leaf, Names};
 use tokio::sync::Mutex;
 
+use crate::address::host;
+
 /// Secret with the authority, in the system namespace.
 const SECRET: &str = "autoscaler-authority";
 /// User of cluster-autoscaler in its cluster; `deploy/components/autoscaler.yaml` binds it.
@@ -167,12 +169,6 @@ fn relay(stored: &Data, now: Timestamp) -> Result<KeyPair, Failed> {
     }
 }
 
-/// The host of `host:port`, `[host]:port`.
-fn host(address: &str) -> &str {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    host.trim_start_matches('[').trim_end_matches(']')
-}
-
 fn named(leaf: Leaf, host: &str) -> Leaf {
     match host.parse::<IpAddr>() {
         Ok(address) => leaf.address(address),
@@ -185,11 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_of_addresses() {
-        for (address, found) in [("127.0.0.1:8086", "127.0.0.1"), ("[::1]:1", "::1"), ("a.svc:8086", "a.svc")]
-        {
-            assert_eq!(host(address), found);
-        }
+    fn certificates_are_for_addresses_and_names() {
         assert_eq!(named(Leaf::server("x", LIFE), "::1").addresses, ["::1".parse::<IpAddr>().unwrap()]);
         assert_eq!(named(Leaf::server("x", LIFE), "a.svc").dns_names, ["a.svc"]);
     }

@@ -1,19 +1,10 @@
 use skep_testkit::objects::control_plane;
 
 use super::*;
+use crate::component::config::offer;
 
 fn plane() -> ControlPlane {
     control_plane("v1.36.3", |_| {})
-}
-
-fn offer(image: &str) -> Offer {
-    Offer {
-        listen: ([127, 0, 0, 1], 8086).into(),
-        address: "127.0.0.1:8086".into(),
-        image: image.into(),
-        relay: "skep.dev/skep:1".into(),
-        stock: None,
-    }
 }
 
 fn flag(name: &str, value: &str) -> Flag {

@@ -1,16 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-
-fn offer(image: &str) -> Offer {
-    Offer {
-        listen: ([127, 0, 0, 1], 1).into(),
-        address: "127.0.0.1:1".into(),
-        image: image.into(),
-        relay: "skep.dev/skep:1".into(),
-        stock: None,
-    }
-}
+use crate::component::config::offer;
 
 fn pod(ready: &str, containers: &Value) -> Pod {
     serde_json::from_value(json!({
