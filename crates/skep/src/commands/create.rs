@@ -1,8 +1,12 @@
 //! `skep create`
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, future::ready, time::Duration};
 
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use futures::StreamExt;
+use k8s_openapi::{
+    api::core::v1::{Namespace, ServiceAccount},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{Api, Client, ResourceExt, api::PostParams};
 use serde::Serialize;
 use skep_api::{
@@ -12,8 +16,16 @@ use skep_api::{
     node_pool::{Drain, Repair, Update},
     resources::Availability,
 };
+use skep_kubeops::{
+    Cache, ClientConfig,
+    watch::{Change, Select, changes},
+};
+use tokio::time::timeout;
 
-use super::wait::{self, Awaited};
+use super::{
+    kubeconfig,
+    wait::{self, Awaited},
+};
 use crate::{
     cli::{
         Global,
@@ -29,11 +41,14 @@ use crate::{
     },
 };
 
+/// For what a cluster's controllers make first.
+const FIRST: Duration = Duration::from_secs(20);
+
 pub async fn run(global: &Global, args: &Create) -> Result<()> {
     match args {
         Create::Cluster(args) => {
             let how = How { wait: !args.no_wait, limit: args.timeout.0, output: args.output };
-            if one(global, &args.named, &object(args), &how).await? {
+            if one(global, &args.named, &object(args), &how, usable(global, &args.named)).await? {
                 output::note(&format!(
                     "next: `skep use {}{}`, then kubectl as usual",
                     args.named.name,
@@ -44,7 +59,7 @@ pub async fn run(global: &Global, args: &Create) -> Result<()> {
         }
         Create::Nodepool(args) => {
             let how = How { wait: !args.no_wait, limit: args.timeout.0, output: args.output };
-            if one(global, &args.named, &pool(args), &how).await? {
+            if one(global, &args.named, &pool(args), &how, ready(())).await? {
                 output::note(&format!("next: `skep get machines{}`", project(&args.named)));
             }
             Ok(())
@@ -59,8 +74,14 @@ struct How {
     output: Format,
 }
 
-/// Creates an object and waits for it. `true` when a person waited for it and may be told what is next.
-async fn one<K: Awaited + Serialize>(global: &Global, named: &Named, object: &K, how: &How) -> Result<bool> {
+/// Creates an object, and waits for it and then for `more`. `true` when a person waited for it and may be told what is next.
+async fn one<K: Awaited + Serialize>(
+    global: &Global,
+    named: &Named,
+    object: &K,
+    how: &How,
+    more: impl Future<Output = ()>,
+) -> Result<bool> {
     let began = std::time::Instant::now();
     let client = hub::client(global).await?;
     let mut progress = Progress::new(global.quiet);
@@ -74,9 +95,26 @@ async fn one<K: Awaited + Serialize>(global: &Global, named: &Named, object: &K,
     }
     let uid = created.uid();
     let ready = wait::ready::<K>(&client, named, uid.as_deref(), how.limit, &mut progress).await?;
+    more.await;
     progress.finish();
     print(&ready, how.output, &full_name, &format!("ready in {}", seconds(began.elapsed())))?;
     Ok(!global.quiet && how.output == Format::Table)
+}
+
+/// Waits for the account of a person's first pod: its controllers are ready a moment before they lead. Where the cluster
+/// cannot be reached from here there is nothing to wait for, and in any case it is not waited for long: the cluster is ready.
+async fn usable(global: &Global, named: &Named) {
+    let seen = async {
+        let text = kubeconfig::fetch(global, named).await.ok()?;
+        let config = ClientConfig::from_yaml(&text).await.ok()?;
+        let client = config.retries(1).build("skep").ok()?;
+        client.apiserver_version().await.ok()?;
+        let account = Select::named("default").namespace("default");
+        let mut watch = changes(client, account, Cache::<ServiceAccount>::new());
+        while !matches!(watch.next().await?, Change::Applied(_)) {}
+        Some(())
+    };
+    let _ = timeout(FIRST, seen).await;
 }
 
 /// The option that names the project, where it is needed.

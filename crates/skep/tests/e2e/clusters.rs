@@ -16,9 +16,7 @@ pub fn create_and_use(shared: &Hub) {
     assert_eq!(cluster["status"]["phase"], "Ready");
     assert!(shared.tenant("demo", "get namespaces").contains("kube-system"));
     assert!(shared.tenant("demo", "version -o json").contains("\"v1.36.3\""));
-    // Made by controllers that are ready before they lead.
-    let account = || shared.try_tenant("demo", "get serviceaccount default -o name");
-    assert_eq!(eventually("the default account", account).trim(), "serviceaccount/default");
+    assert!(shared.tenant("demo", "get serviceaccount default -o name").contains("default"));
 
     // What was in the person's kubeconfig stays.
     let own = shared.file("kubeconfig");
