@@ -138,7 +138,8 @@ impl<'a> Machine<'a> {
 
     /// A path in it, as this host reaches it.
     pub fn inside(&self, path: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/root/{path}", self.first().expect("it runs")))
+        let first = self.first().expect("it runs").to_string();
+        ["/proc", &first, "root", path].iter().collect()
     }
 }
 
