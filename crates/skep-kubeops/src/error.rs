@@ -96,9 +96,11 @@ pub fn describe(error: &kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         kube::Error::Api(status) => format!("the API server answered {} {}", status.code, status.reason),
         other => {
-            // The chain matters here: "ServiceError: client error (Connect)" alone says nothing.
-            let mut text = other.to_string();
-            let mut source = std::error::Error::source(other);
+            // The chain matters here: "client error (Connect)" alone says nothing.
+            let (mut text, mut source) = match other {
+                kube::Error::Service(inner) => (inner.to_string(), std::error::Error::source(inner.as_ref())),
+                other => (other.to_string(), std::error::Error::source(other)),
+            };
             while let Some(inner) = source {
                 let inner_text = inner.to_string();
                 if !text.contains(&inner_text) {
@@ -237,5 +239,7 @@ mod tests {
         assert_eq!(error.to_string(), "cannot apply Secret n/a: it said so");
         let error = Error::Incomplete { verb: "apply", kind: "Secret".into(), field: "metadata.name" };
         assert_eq!(error.to_string(), "a Secret without metadata.name was given to apply");
+        let refused = kube::Error::Service(std::io::Error::other("connection refused").into());
+        assert_eq!(describe(&refused), "connection refused");
     }
 }

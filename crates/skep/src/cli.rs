@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod gateway;
 pub mod installation;
 pub mod part;
+mod values;
 
 use std::path::PathBuf;
 

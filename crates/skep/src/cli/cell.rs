@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::cluster::Span;
+use super::values::{self, Span};
 
 /// `skep cell`
 #[derive(Clone, Debug, Subcommand)]
@@ -29,7 +29,7 @@ pub struct Join {
     #[arg(long, required_unless_present = "cluster")]
     pub image: Option<String>,
     /// URL of the cell's gateway as tenants' clients reach it [default: a node's address and the gateway's port there]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = values::gateway_url)]
     pub gateway_url: Option<String>,
     /// How the gateway is reached from outside of the cell
     #[arg(long, value_enum, default_value_t = GatewayService::NodePort)]
@@ -38,7 +38,7 @@ pub struct Join {
     #[arg(long, value_name = "PORT", default_value_t = 30_443)]
     pub gateway_port: u16,
     /// Domain under which tenants are named
-    #[arg(long, default_value = skep_api::DEFAULT_DOMAIN)]
+    #[arg(long, default_value = skep_api::DEFAULT_DOMAIN, value_parser = values::domain)]
     pub domain: String,
     /// Print what would be applied, and apply nothing
     #[arg(long)]

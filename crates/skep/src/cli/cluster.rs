@@ -1,9 +1,10 @@
 //! Commands about clusters and the catalogue.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::values::Span;
 use crate::output::format::Format;
 
 /// A cluster or node pool and the project it belongs to.
@@ -252,48 +253,4 @@ pub struct Plan {
     /// Form of the output
     #[arg(long, short, value_enum, default_value_t)]
     pub output: Format,
-}
-
-/// A length of time as people write it: `90s`, `5m`, `1h30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span(pub Duration);
-
-impl FromStr for Span {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is not a length of time: write it like 90s, 5m or 1h30m");
-        let mut total = Duration::ZERO;
-        let mut rest = text;
-        while !rest.is_empty() {
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-            let (number, tail) = rest.split_at(digits);
-            let unit = tail.find(|c: char| c.is_ascii_digit()).unwrap_or(tail.len());
-            let (unit, tail) = tail.split_at(unit);
-            let number: u32 = number.parse().map_err(|_| wrong())?;
-            total += match unit {
-                "s" => Duration::from_secs(1),
-                "m" => Duration::from_secs(60),
-                "h" => Duration::from_secs(3600),
-                _ => return Err(wrong()),
-            } * number;
-            rest = tail;
-        }
-        if total.is_zero() { Err(wrong()) } else { Ok(Self(total)) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_of_time() {
-        for (text, seconds) in [("90s", 90), ("5m", 300), ("1h30m", 5400), ("1h1m1s", 3661)] {
-            assert_eq!(text.parse::<Span>().unwrap().0, Duration::from_secs(seconds));
-        }
-        for bad in ["", "5", "m", "5 m", "-5m", "0s", "5d", "1.5m", "99999999999s"] {
-            assert!(bad.parse::<Span>().is_err(), "{bad}");
-        }
-    }
 }

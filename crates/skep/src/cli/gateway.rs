@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use clap::{Args, ValueEnum};
 use skep_gateway::config::{Config, IpNet, ProxyAccept};
 
-use super::{cluster::Span, part::Common};
+use super::{part::Common, values::Span};
 
 /// `skep gateway`
 #[derive(Clone, Debug, Args)]

@@ -5,6 +5,7 @@ use std::{ffi::OsString, net::SocketAddr, path::PathBuf};
 use clap::{Args, Subcommand, ValueEnum};
 use skep_plan::address::LoopbackNet;
 
+use super::values;
 use crate::output::format::Format;
 
 /// `skep up`
@@ -17,7 +18,7 @@ pub struct Up {
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub gateway_listen: Option<SocketAddr>,
     /// URL of the gateway in kubeconfigs, when clients reach it by another address than it listens on
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = values::gateway_url)]
     pub gateway_url: Option<String>,
     /// Loopback network of the pods, like 127.64.0.0/16 [default: a free one that is kept]
     #[arg(long, value_name = "NETWORK")]

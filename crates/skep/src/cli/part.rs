@@ -4,6 +4,8 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::values;
+
 /// What every part needs to know.
 #[derive(Clone, Debug, Args)]
 pub struct Common {
@@ -24,13 +26,13 @@ pub struct Operator {
     #[command(flatten)]
     pub common: Common,
     /// URL of the gateway as tenants' clients reach it
-    #[arg(long, env = "SKEP_GATEWAY_URL", value_name = "URL")]
+    #[arg(long, env = "SKEP_GATEWAY_URL", value_name = "URL", value_parser = values::gateway_url)]
     pub gateway_url: String,
     /// URL of the gateway as pods of the cell reach it [default: the same]
-    #[arg(long, env = "SKEP_GATEWAY_INSIDE_URL", value_name = "URL")]
+    #[arg(long, env = "SKEP_GATEWAY_INSIDE_URL", value_name = "URL", value_parser = values::gateway_url)]
     pub gateway_inside_url: Option<String>,
     /// Domain under which tenants are named
-    #[arg(long, env = "SKEP_DOMAIN", default_value = skep_api::DEFAULT_DOMAIN)]
+    #[arg(long, env = "SKEP_DOMAIN", default_value = skep_api::DEFAULT_DOMAIN, value_parser = values::domain)]
     pub domain: String,
     /// Most control planes that start at the same time; each takes seconds of a core
     #[arg(long, env = "SKEP_STARTS", value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
