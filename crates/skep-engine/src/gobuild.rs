@@ -116,7 +116,9 @@ impl Build<'_> {
             match tokio::time::timeout(std::time::Duration::from_secs(1), pipe.read(&mut buffer)).await {
                 Ok(Ok(n)) if n > 0 => {
                     let _ = log.write_all(&buffer[..n]);
-                    state.take(&buffer[..n]);
+                    if state.take(&buffer[..n]) {
+                        reporter.phase(state.phase());
+                    }
                 }
                 _ => break,
             }
