@@ -151,6 +151,10 @@ impl Reconciler for ControlPlaneReconciler {
         NAME
     }
 
+    fn is_behind(&self, owner: &ControlPlane) -> bool {
+        self.applier.is_ahead_of(owner)
+    }
+
     async fn reconcile(&self, owner: Arc<ControlPlane>) -> Result<Next, Error> {
         // Cluster API leaves paused objects alone even when they are deleted. Here deletion is the one exception: a
         // person who deletes a paused cluster means it, and a finalizer nobody answers is a namespace that hangs.

@@ -166,6 +166,10 @@ impl Reconciler for DatastoreReconciler {
         "datastore"
     }
 
+    fn is_behind(&self, datastore: &Datastore) -> bool {
+        self.applier.is_ahead_of(datastore)
+    }
+
     async fn reconcile(&self, datastore: Arc<Datastore>) -> Result<Next> {
         if datastore.metadata.deletion_timestamp.is_some() {
             return self.tear_down(&datastore).await;

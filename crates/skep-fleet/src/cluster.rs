@@ -113,6 +113,10 @@ impl Reconciler for ClusterReconciler {
         NAME
     }
 
+    fn is_behind(&self, cluster: &Cluster) -> bool {
+        self.applier.is_ahead_of(cluster)
+    }
+
     async fn reconcile(&self, cluster: Arc<Cluster>) -> Result<Next, Error> {
         if cluster.metadata.deletion_timestamp.is_some() {
             return self.delete(&cluster).await;

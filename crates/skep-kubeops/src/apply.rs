@@ -175,6 +175,11 @@ impl Applier {
         }
     }
 
+    /// Whether this applier has written the status of this object after it was as it is given.
+    pub fn is_ahead_of<K: Object>(&self, object: &K) -> bool {
+        self.memory.wrote_status_after(object)
+    }
+
     /// Deletes an object if it exists; with `uid` only if it is that very object.
     ///
     /// Its dependents are collected in the background.

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a reconcile starts the moment an event arrives (no debounce, no
 //! start-up jitter) unless the object is running or was a moment ago, or all
-//! slots are taken; the same object never runs twice at once; every reconcile has a
+//! slots are taken, or the watch is behind the reconciler's own writes; the same object never runs twice at once; every reconcile has a
 //! deadline; failures back off per object; a panic is a failure of that object
 //! only; nothing polls, and an idle object costs a map entry, not a task.
 
@@ -19,6 +19,7 @@ use crate::{
 };
 
 mod filter;
+mod lag;
 mod queue;
 mod run;
 mod trigger;

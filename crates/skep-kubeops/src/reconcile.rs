@@ -52,6 +52,13 @@ pub trait Reconciler: Send + Sync + 'static {
     /// when the deadline of the controller passes: every `.await` may be the last.
     fn reconcile(&self, object: Arc<Self::Object>) -> impl Future<Output = Result<Next, Self::Error>> + Send;
 
+    /// Whether this is the object as it was before this reconciler's last write of it. A pass then waits for the watch to
+    /// show that write, for seconds at most. The answer of most: [`crate::Applier::is_ahead_of`].
+    fn is_behind(&self, object: &Self::Object) -> bool {
+        let _ = object;
+        false
+    }
+
     /// The object has left the API server (its finalizers, if any, are done).
     ///
     /// For dropping what is held in memory only. It may be missed when the

@@ -181,6 +181,32 @@ async fn status_writes_do_not_wake_their_controller_but_children_do() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_reconcile_waits_for_the_watch_to_show_what_was_written_but_not_for_ever() {
+    let mut rig = Rig::start(|controller| controller).await;
+    rig.behind("a", true);
+    rig.fake.plant(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"name": "a", "namespace": "default", "generation": 1},
+    }));
+    rig.quiet(4 * SECOND).await;
+    rig.behind("a", false);
+    let shown = tokio::time::Instant::now();
+    // Not a change that a reconcile would begin for.
+    rig.fake.edit("configmaps", "default", "a", |object| object["data"] = json!({"written": "it"}));
+    assert!(rig.wait_for_start(&shown).await < SECOND);
+    rig.started().await;
+    rig.finish("a", Answer::Done);
+    rig.fake.edit("configmaps", "default", "a", |object| object["data"] = json!({"written": "again"}));
+    rig.quiet(60 * SECOND).await;
+
+    rig.behind("a", true);
+    let changed = tokio::time::Instant::now();
+    rig.fake.edit("configmaps", "default", "a", |object| object["metadata"]["generation"] = json!(2));
+    let broken = rig.wait_for_start(&changed).await;
+    assert!((5 * SECOND..6 * SECOND).contains(&broken), "{broken:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn relations_and_triggers_name_the_objects_they_concern() {
     let trigger = Trigger::new();
     let to_a = |_: &_| Targets::One(Key::namespaced("default", "a"));

@@ -70,6 +70,10 @@ impl Reconciler for MachineReconciler {
         "skep-machine"
     }
 
+    fn is_behind(&self, machine: &Machine) -> bool {
+        self.applier.is_ahead_of(machine)
+    }
+
     async fn reconcile(&self, machine: Arc<Machine>) -> Result<Next, Error> {
         if machine.metadata.deletion_timestamp.is_some() {
             return self.delete(&machine).await;

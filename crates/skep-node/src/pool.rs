@@ -77,6 +77,10 @@ impl Reconciler for NodePoolReconciler {
         "skep-node-pool"
     }
 
+    fn is_behind(&self, pool: &NodePool) -> bool {
+        self.applier.is_ahead_of(pool)
+    }
+
     async fn reconcile(&self, pool: Arc<NodePool>) -> Result<Next, Error> {
         if pool.metadata.deletion_timestamp.is_some() {
             return self.leave(&pool).await;

@@ -195,6 +195,10 @@ impl Reconciler for ComponentReconciler {
         NAME
     }
 
+    fn is_behind(&self, cluster: &Cluster) -> bool {
+        self.applier.is_ahead_of(cluster)
+    }
+
     async fn reconcile(&self, cluster: Arc<Cluster>) -> Result<Next, Failed> {
         let key = Key::of(&*cluster);
         let wanted = cluster.spec.components.autoscaler == ComponentMode::Managed;

@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, REST, Signal, Targets, Trigger, filter::Filter, queue::Queue};
+use super::{Controller, REST, Signal, Targets, Trigger, filter::Filter, lag::Lag, queue::Queue};
 use crate::{
     Classify, ErrorClass, Key, Next, Reconciler,
     backoff::{Backoffs, jittered},
@@ -38,6 +38,7 @@ pub(super) struct Runner<R: Reconciler> {
     controller: Controller<R>,
     queue: Queue<Key>,
     filter: Filter,
+    lag: Lag,
     backoffs: Backoffs<Key>,
     tasks: JoinSet<End>,
     running: HashMap<Id, Running<R::Object>>,
@@ -51,6 +52,7 @@ impl<R: Reconciler> Runner<R> {
         Self {
             queue: Queue::new(REST),
             filter: Filter::new(controller.status_counts),
+            lag: Lag::default(),
             backoffs: Backoffs::default(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
@@ -105,11 +107,17 @@ impl<R: Reconciler> Runner<R> {
             }
         }
         while self.running.len() < self.controller.concurrency {
-            let Some(key) = self.queue.next(Instant::now()) else { return };
-            match self.controller.objects.get(&key) {
-                Some(object) => self.start(key, object),
-                // A child or a trigger named an object that is not there.
-                None => self.queue.done(&key, Instant::now(), None),
+            let now = Instant::now();
+            let Some(key) = self.queue.next(now) else { return };
+            // A child or a trigger may name an object that is not there.
+            let Some(object) = self.controller.objects.get(&key) else {
+                self.queue.done(&key, now, None);
+                continue;
+            };
+            let behind = self.controller.reconciler.is_behind(&object);
+            match self.lag.wait(&key, behind, now) {
+                Some(until) => self.queue.done(&key, now, Some(until)),
+                None => self.start(key, object),
             }
         }
     }
@@ -142,6 +150,8 @@ impl<R: Reconciler> Runner<R> {
                     // Whatever failed before, this is another object now.
                     self.backoffs.forget(&key);
                     self.queue.add(key, Instant::now());
+                } else if self.lag.has(&key) {
+                    self.queue.add(key, Instant::now());
                 }
             }
             Change::Deleted(object) => {
@@ -162,6 +172,7 @@ impl<R: Reconciler> Runner<R> {
     fn gone(&mut self, key: &Key) {
         self.queue.forget(key);
         self.filter.forget(key);
+        self.lag.forget(key);
         self.backoffs.forget(key);
     }
 

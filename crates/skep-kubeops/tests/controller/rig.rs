@@ -1,7 +1,7 @@
 //! A controller over ConfigMaps whose reconciles are held in the test's hands.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex},
     time::Duration,
@@ -51,6 +51,7 @@ impl Classify for Failure {
 
 #[derive(Default)]
 struct Held {
+    behind: HashSet<String>,
     waiting: HashMap<String, oneshot::Sender<Answer>>,
     finished: Vec<String>,
 }
@@ -82,6 +83,10 @@ impl Reconciler for Holding {
             Answer::Fails(class) => Err(Failure(class)),
             Answer::Panics => panic!("as the test wanted"),
         }
+    }
+
+    fn is_behind(&self, object: &ConfigMap) -> bool {
+        self.held.lock().unwrap().behind.contains(object.metadata.name.as_deref().unwrap())
     }
 
     fn deleted(&self, object: &Key) {
@@ -200,6 +205,16 @@ impl Rig {
     pub fn finish(&self, name: &str, answer: Answer) {
         let end = self.held.lock().unwrap().waiting.remove(name).expect("it runs");
         assert!(end.send(answer).is_ok(), "{name} was dropped");
+    }
+
+    /// Whether the watch is behind what was written of this object.
+    pub fn behind(&self, name: &str, behind: bool) {
+        let mut held = self.held.lock().unwrap();
+        if behind {
+            held.behind.insert(name.to_owned())
+        } else {
+            held.behind.remove(name)
+        };
     }
 
     pub fn finished(&self) -> Vec<String> {

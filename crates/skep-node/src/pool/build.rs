@@ -7,6 +7,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
+use skep_api::labels::finalizer;
 use skep_api::machine::{MachinePhase, MachineRepair};
 use skep_api::{Cluster, Machine, MachineSpec, NodePool, labels};
 use skep_kubeops::Key;
@@ -105,6 +106,8 @@ pub(super) fn machine(pool: &NodePool, goal: &Goal, zone: &str, name: &str) -> M
                 .into_iter()
                 .collect(),
         ),
+        // The machine controller would add it before anything else.
+        finalizers: Some(vec![finalizer::MACHINE.to_owned()]),
         ..ObjectMeta::default()
     };
     machine
