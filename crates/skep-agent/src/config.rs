@@ -3,6 +3,7 @@
 use std::{net::Ipv4Addr, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+pub use skep_api::resources::{KubeProxyMode, PodNetwork};
 use skep_api::{NodeTemplate, machine_class::MachineCapacity};
 
 /// How to become a node of a cluster. The same for every infrastructure; holds a secret (the token).
@@ -53,26 +54,6 @@ pub struct ClusterFacts {
     pub pod_network: PodNetwork,
     /// How kube-proxy works.
     pub kube_proxy: KubeProxyMode,
-}
-
-/// How pods of different nodes reach each other.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PodNetwork {
-    /// A route to each node's pods; nodes share a segment.
-    HostGw,
-    /// VXLAN between nodes.
-    Vxlan,
-    /// Somebody else's CNI; the agent writes no configuration.
-    None,
-}
-
-/// Mode of kube-proxy.
-#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KubeProxyMode {
-    /// `nftables`.
-    Nftables,
-    /// `iptables`.
-    Iptables,
 }
 
 /// The machine the agent is on, as its infrastructure made it. Nothing secret.

@@ -69,7 +69,28 @@ pub enum Availability {
     HighlyAvailable,
 }
 
-/// Address ranges of a tenant cluster. They cannot change after creation.
+/// How pods of different nodes reach each other.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, JsonSchema)]
+pub enum PodNetwork {
+    /// A route to each node's pods. Nodes share a segment.
+    HostGw,
+    /// VXLAN between nodes, which need only reach each other (UDP 4789).
+    Vxlan,
+    /// Somebody else's CNI: nodes are not ready until it is there.
+    None,
+}
+
+/// Mode of kube-proxy.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, JsonSchema)]
+pub enum KubeProxyMode {
+    /// `nftables`.
+    #[default]
+    Nftables,
+    /// `iptables`.
+    Iptables,
+}
+
+/// Network of a tenant cluster. It cannot change after creation.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ClusterNetwork {
@@ -90,6 +111,13 @@ pub struct ClusterNetwork {
     #[serde(default = "default_api_server_address")]
     #[schemars(length(min = 7, max = 15), pattern(IPV4))]
     pub api_server_address: String,
+    /// How pods of different nodes reach each other. What is best for the infrastructure of the nodes when not set: `HostGw`
+    /// for all there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_network: Option<PodNetwork>,
+    /// How kube-proxy makes Services reachable; `Nftables` when not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kube_proxy: Option<KubeProxyMode>,
 }
 
 /// Pattern of an IPv4 address.
@@ -121,6 +149,8 @@ impl Default for ClusterNetwork {
             pod_cidr: default_pod_cidr(),
             cluster_domain: default_cluster_domain(),
             api_server_address: default_api_server_address(),
+            pod_network: None,
+            kube_proxy: None,
         }
     }
 }

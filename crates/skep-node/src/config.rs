@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::jiff::Timestamp;
-use skep_agent::config::{KubeProxyMode, PodNetwork};
+use skep_agent::config::PodNetwork;
 use skep_kubeops::{Metrics, Recorder};
 
 use crate::repair::Figures;
@@ -20,10 +20,8 @@ pub struct Infrastructure {
     pub provider: Arc<dyn skep_infra::Provider>,
     /// URL of the gateway as its machines reach it, like `https://198.19.3.1:6443`.
     pub gateway: String,
-    /// How pods of its nodes reach each other.
+    /// How pods of its nodes reach each other where their cluster does not say.
     pub pod_network: PodNetwork,
-    /// How kube-proxy works on its nodes.
-    pub kube_proxy: KubeProxyMode,
     /// URL of the registry that its machines pull all images from, if there is one.
     pub registry: Option<String>,
     /// Whether its machines can resolve names outside of their cluster.

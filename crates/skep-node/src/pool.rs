@@ -104,7 +104,7 @@ impl Reconciler for NodePoolReconciler {
             Err(Unresolved::Waits(why)) => Outcome::Waits(why),
         };
         let repair = self.repair(&pool, cluster.as_deref(), &outcome, &mut machines, now).await;
-        let network = self.network(&outcome);
+        let network = self.network(&pool, &outcome);
         let status = status::of(&pool, &outcome, repair.as_ref().ok(), &machines, network, &Time(now));
         status::announce(&self.config.recorder, &pool, &status, &outcome);
         self.applier.status(&*pool, pool.status.as_ref(), &status).await?;
@@ -195,12 +195,15 @@ impl NodePoolReconciler {
     }
 
     /// The network of its nodes' pods. Pods that are only played have none.
-    fn network(&self, outcome: &Outcome) -> Option<PodNetwork> {
+    fn network(&self, pool: &NodePool, outcome: &Outcome) -> Option<PodNetwork> {
         let Outcome::Planned(planned) = outcome else { return None };
         let class = &planned.course.goal().template.machine_class;
         let provider = self.caches.classes.get(&Key::cluster(class.as_str()))?.spec.provider;
         let infrastructure = self.config.infrastructure(provider).ok()?;
-        (provider != Provider::Hollow).then_some(infrastructure.pod_network)
+        let cluster = self.caches.cluster(&pool.namespace().unwrap_or_default(), &pool.spec.cluster);
+        let plane = cluster.and_then(|cluster| self.caches.control_plane(&cluster));
+        let asked = plane.and_then(|plane| plane.spec.network.pod_network);
+        (provider != Provider::Hollow).then(|| asked.unwrap_or(infrastructure.pod_network))
     }
 
     /// The pool's machines as the watch sees them.

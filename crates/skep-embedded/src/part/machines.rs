@@ -9,7 +9,7 @@ use std::{
 };
 
 use kube::Client;
-use skep_agent::config::{KubeProxyMode, PodNetwork};
+use skep_agent::config::PodNetwork;
 use skep_api::Provider as Kind;
 use skep_engine::Engine;
 use skep_gateway::config::IpNet;
@@ -71,7 +71,6 @@ impl Machines {
             provider: Arc::new(hollow),
             gateway,
             pod_network: PodNetwork::None,
-            kube_proxy: KubeProxyMode::Nftables,
             registry: None,
             resolver: false,
             credentials: NodeCredentials::Shared,
@@ -88,7 +87,6 @@ impl Machines {
             provider: Arc::new(StaticMachines::new(Arc::new(Secrets(hub)))),
             gateway,
             pod_network: PodNetwork::HostGw,
-            kube_proxy: KubeProxyMode::Nftables,
             registry: None,
             resolver: true,
             credentials: NodeCredentials::Own,
@@ -104,7 +102,6 @@ impl Machines {
             provider: Arc::new(local.clone()),
             gateway: format!("https://{listen}"),
             pod_network: PodNetwork::HostGw,
-            kube_proxy: KubeProxyMode::Nftables,
             registry: Some(format!("http://{registry}")),
             // They have no way out of this host.
             resolver: false,

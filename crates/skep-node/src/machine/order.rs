@@ -40,8 +40,8 @@ pub(super) fn build(
         pod_cidr: network.pod_cidr.clone(),
         cluster_domain: network.cluster_domain.clone(),
         cluster_dns: dns(control_plane)?,
-        pod_network: infrastructure.pod_network,
-        kube_proxy: infrastructure.kube_proxy,
+        pod_network: network.pod_network.unwrap_or(infrastructure.pod_network),
+        kube_proxy: network.kube_proxy.unwrap_or_default(),
     };
     let name = machine.name_any();
     let join = Join {

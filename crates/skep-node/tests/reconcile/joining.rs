@@ -2,7 +2,8 @@
 
 use k8s_openapi::jiff::{Timestamp, ToSpan as _};
 use serde_json::{Value, json};
-use skep_api::condition::ConditionType::{Accepted, MachineReady, NodeReady, Ready};
+use skep_api::condition::ConditionType::{Accepted, MachineReady, NetworkPolicyEnforced, NodeReady, Ready};
+use skep_api::resources::{KubeProxyMode, PodNetwork};
 use skep_infra::State;
 use skep_testkit::World as _;
 
@@ -91,6 +92,11 @@ async fn an_order_says_all_that_a_node_has_to_know() {
         (join.cluster.service_cidr.as_str(), join.cluster.pod_cidr.as_str()),
         ("10.96.0.0/16", "10.244.0.0/16")
     );
+    assert_eq!(
+        (join.cluster.pod_network, join.cluster.kube_proxy),
+        (PodNetwork::HostGw, KubeProxyMode::Nftables),
+        "what the infrastructure is best at"
+    );
     assert_eq!(join.labels["skep.dev/pool"], "workers");
     assert_eq!(join.labels["node.kubernetes.io/instance-type"], "local-small");
     assert_eq!(join.capacity.memory, "2Gi");
@@ -98,6 +104,21 @@ async fn an_order_says_all_that_a_node_has_to_know() {
     let (id, secret) = join.token.split_once('.').unwrap();
     assert_eq!((id.len(), secret.len()), (6, 16));
     assert!(!format!("{:?}", made.order).contains(secret), "a secret is not printed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_that_chooses_its_network_gets_it() {
+    let mut world = World::with_pool(1).await;
+    world.fake.edit("controlplanes.skep.dev", "demo-abcd2345", "demo-abcd2345", |plane| {
+        (plane["spec"]["network"]["podNetwork"], plane["spec"]["network"]["kubeProxy"]) =
+            (json!("Vxlan"), json!("Iptables"));
+    });
+    world.settle().await.unwrap();
+    let made = world.provider.machines().remove(&world.name()).unwrap();
+    let cluster = &made.order.join.cluster;
+    assert_eq!((cluster.pod_network, cluster.kube_proxy), (PodNetwork::Vxlan, KubeProxyMode::Iptables));
+    let said = World::condition(&world.pool(), NetworkPolicyEnforced);
+    assert!(said.contains("(vxlan)"), "{said}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use kube::core::DynamicObject;
 use kube::{Api, Client};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, SanType};
 use serde_json::{Value, json};
-use skep_agent::config::{KubeProxyMode, PodNetwork};
+use skep_agent::config::PodNetwork;
 use skep_api::{Cluster, ControlPlane, Machine, NodePool, Provider};
 use skep_kubeops::{ClientConfig, Metrics, Recorder};
 use skep_node::{Config, Infrastructure, NodeCredentials};
@@ -106,7 +106,6 @@ impl Bed {
             provider: Arc::new(self.provider.clone()),
             gateway: "https://198.19.1.1:6443".into(),
             pod_network: PodNetwork::HostGw,
-            kube_proxy: KubeProxyMode::Nftables,
             registry: None,
             resolver: false,
             credentials: NodeCredentials::Own,

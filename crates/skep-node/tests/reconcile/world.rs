@@ -13,7 +13,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::DeleteParams;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use skep_agent::config::{KubeProxyMode, PodNetwork};
+use skep_agent::config::PodNetwork;
 use skep_api::condition::{self, ConditionType};
 use skep_api::{Machine, NodePool, Provider};
 use skep_kubeops::watch::{self, Change, Select};
@@ -128,7 +128,6 @@ impl World {
             provider: Arc::new(self.provider.clone()),
             gateway: "https://198.19.1.1:6443".into(),
             pod_network: PodNetwork::HostGw,
-            kube_proxy: KubeProxyMode::Nftables,
             registry: None,
             resolver: false,
             credentials: NodeCredentials::Own,

@@ -46,6 +46,8 @@ const SHARED: &[(&str, Scenario)] = &[
     ("nodes::repair_and_upgrade", nodes::repair_and_upgrade),
     ("cells::kube_on_kube", cells::kube_on_kube),
     ("nodes::faults", nodes::faults),
+    ("nodes::storm", nodes::storm),
+    ("nodes::network", nodes::network),
     ("autoscale::pods_bring_nodes_and_take_them_along", autoscale::pods_bring_nodes_and_take_them_along),
     ("parts::a_gateway_of_its_own", parts::a_gateway_of_its_own),
     ("parts::a_fourth_node", parts::a_fourth_node),

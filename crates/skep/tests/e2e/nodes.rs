@@ -2,6 +2,8 @@
 
 mod faults;
 mod machine;
+mod network;
+mod storm;
 
 use std::{fs, path::Path, process::Command};
 
@@ -14,7 +16,7 @@ use skep_engine::oci::{Config, Content, Image, Layer, Layout, Name};
 
 use crate::installation::{Installation, eventually};
 
-pub use faults::faults;
+pub use {faults::faults, network::network, storm::storm};
 
 /// What this host lacks for real nodes.
 pub fn missing() -> Option<String> {

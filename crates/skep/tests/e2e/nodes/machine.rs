@@ -18,7 +18,7 @@ pub struct Machine<'a> {
     shared: &'a Installation,
     /// Name of the `Machine` and of its node.
     pub name: String,
-    uid: String,
+    pub uid: String,
 }
 
 impl<'a> Machine<'a> {

@@ -1,0 +1,81 @@
+//! A cluster whose nodes are told to reach each other by other means than usual.
+
+use std::{fs, process::Command};
+
+use serde_json::Value;
+
+use super::{left, machine::Machine, missing};
+use crate::installation::{Installation, eventually, text};
+
+const CLUSTER: &str = "wrapped";
+
+/// VXLAN between nodes, and kube-proxy with iptables: pods and Services are reached from the other node.
+pub fn network(shared: &Installation) {
+    if let Some(missing) = missing() {
+        println!("LEFT OUT: networks of real nodes: {missing}");
+        return;
+    }
+    let file = shared.file("wrapped.yaml");
+    let cluster = "{apiVersion: skep.dev/v1alpha1, kind: Cluster, metadata: {name: wrapped, namespace: default}, \
+         spec: {network: {podNetwork: Vxlan, kubeProxy: Iptables}}}\n";
+    fs::write(&file, cluster).unwrap();
+    let refused = cluster.replace("Vxlan", "Magic");
+    fs::write(shared.file("magic.yaml"), refused).unwrap();
+    let refused = shared.fails(1, &format!("kubectl apply -f {}", shared.file("magic.yaml").display()));
+    assert!(refused.contains("HostGw") && refused.contains("Vxlan"), "{refused}");
+
+    shared.kubectl(&format!("apply -f {}", file.display()));
+    shared.skep(&format!("wait cluster {CLUSTER} --for=ready --timeout 2m"));
+    shared.skep(&format!(
+        "create nodepool {CLUSTER} -c {CLUSTER} --class local-small --replicas 2 --timeout 5m"
+    ));
+    let said = shared.kubectl(&format!(
+        "get nodepool {CLUSTER} -o jsonpath={{.status.conditions[?(@.type==\"NetworkPolicyEnforced\")].message}}"
+    ));
+    assert!(said.contains("vxlan"), "{said}");
+    shared.tenant(CLUSTER, "-n kube-system rollout status deployment coredns --timeout=5m");
+
+    let machines = Machine::of_pool(shared, CLUSTER);
+    for machine in &machines {
+        assert!(within(machine, "ip link show skep-vxlan").contains("mtu 1450"));
+        assert!(within(machine, "iptables-save -t nat").contains("-A KUBE-SERVICES"));
+        assert!(!within(machine, "nft list tables").contains("kube-proxy"));
+    }
+    let pods = shared.tenant(CLUSTER, "-n kube-system get pods -l k8s-app=kube-dns -o json");
+    let pods: Value = serde_json::from_str(&pods).unwrap();
+    let pod = &pods["items"][0];
+    let (node, address) =
+        (pod["spec"]["nodeName"].as_str().unwrap(), pod["status"]["podIP"].as_str().unwrap());
+    let other = machines.iter().find(|machine| machine.name != node).expect("a node without that pod");
+    assert!(within(other, &format!("ip route get {address}")).contains("skep-vxlan"));
+    let service = shared.tenant(CLUSTER, "-n kube-system get service kube-dns -o jsonpath={.spec.clusterIP}");
+    for address in [address, service.trim()] {
+        let metrics = eventually(&format!("an answer of {address}"), || get(other, address));
+        assert!(metrics.contains("coredns_build_info"), "{metrics}");
+    }
+
+    let uids: Vec<String> = machines.iter().map(|machine| machine.uid.clone()).collect();
+    assert_eq!(left(&uids), 2);
+    shared.skep(&format!("delete cluster {CLUSTER}"));
+    eventually("nothing of them is on this host", || (left(&uids) == 0).then_some(()));
+}
+
+/// CoreDNS' metrics, asked for from a machine.
+fn get(machine: &Machine<'_>, address: &str) -> Option<String> {
+    let ask = "exec 3<>/dev/tcp/$0/9153; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+    let output = inside(machine).args(["timeout", "10", "bash", "-c", ask, address]).output().unwrap();
+    output.status.success().then(|| text(&output.stdout))
+}
+
+fn within(machine: &Machine<'_>, line: &str) -> String {
+    let output = inside(machine).args(line.split_whitespace()).output().unwrap();
+    assert!(output.status.success(), "{line}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What follows runs in the machine's network.
+fn inside(machine: &Machine<'_>) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net=/proc/{}/ns/net", machine.first().expect("it runs")));
+    command
+}
