@@ -146,11 +146,12 @@ impl<R: Reconciler> Runner<R> {
         match change {
             Change::Applied(object) => {
                 let key = Key::of(object.as_ref());
-                if self.filter.is_news(&key, object.meta()) {
+                let news = self.filter.is_news(&key, object.meta());
+                if news {
                     // Whatever failed before, this is another object now.
                     self.backoffs.forget(&key);
-                    self.queue.add(key, Instant::now());
-                } else if self.lag.has(&key) {
+                }
+                if news || self.lag.has(&key) {
                     self.queue.add(key, Instant::now());
                 }
             }
