@@ -220,17 +220,7 @@ pub fn repair_and_upgrade(shared: &Installation) {
     shared
         .skep("kubectl patch nodepool sick --type=merge -p={\"spec\":{\"repair\":{\"notReadySeconds\":30}}}");
     let pool = |shared: &Installation| shared.json("get nodepools sick -o json");
-    let allowed = |shared: &Installation| {
-        let pool = pool(shared);
-        let conditions = pool["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let said = conditions.iter().find(|one| one["type"] == "RepairAllowed").cloned().unwrap_or_default();
-        format!(
-            "{} {}",
-            said["reason"].as_str().unwrap_or_default(),
-            said["message"].as_str().unwrap_or_default()
-        )
-    };
-    eventually("repair has looked at the pool", || allowed(shared).starts_with("Idle").then_some(()));
+    eventually("repair has looked at the pool", || (allowed(shared, "sick").0 == "Idle").then_some(()));
     let machines = shared.json("get machines -o json");
     let machine = machines["items"][0].clone();
     let name = machine["metadata"]["name"].as_str().unwrap().to_owned();
@@ -251,10 +241,10 @@ pub fn repair_and_upgrade(shared: &Installation) {
     // Then the agent hangs, and the kubelet ends.
     kill(Pid::from_raw(first), Signal::SIGSTOP).unwrap();
     kill(Pid::from_raw(kubelet().unwrap()), Signal::SIGKILL).unwrap();
-    eventually("the node is not ready", || allowed(shared).contains(&name).then_some(()));
-    println!("{}", allowed(shared));
+    eventually("the node is not ready", || allowed(shared, "sick").1.contains(&name).then_some(()));
+    println!("{:?}", allowed(shared, "sick"));
     eventually("another first process", || first_process(shared, &uid).filter(|pid| *pid != first));
-    eventually("the node is ready again", || allowed(shared).starts_with("Idle").then_some(()));
+    eventually("the node is ready again", || (allowed(shared, "sick").0 == "Idle").then_some(()));
     let orders = pool(shared)["status"]["repairs"].clone();
     assert_eq!(orders.as_array().map(Vec::len), Some(1), "{orders}");
     assert_eq!((&orders[0]["machine"], &orders[0]["action"]), (&name.as_str().into(), &"Reboot".into()));
@@ -299,6 +289,15 @@ fn program(pid: i32) -> String {
 fn namespaces(pid: i32) -> String {
     let link = fs::read_link(format!("/proc/{pid}/ns/net"));
     link.map(|link| link.display().to_string()).unwrap_or_default()
+}
+
+/// Reason and message of what repair may do in a pool; empty before it has looked.
+fn allowed(shared: &Installation, pool: &str) -> (String, String) {
+    let pool = shared.json(&format!("get nodepools {pool} -o json"));
+    let conditions = pool["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let said = conditions.iter().find(|one| one["type"] == "RepairAllowed").cloned().unwrap_or_default();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    (text(&said["reason"]), text(&said["message"]))
 }
 
 /// What repair has ordered in a pool, with whom.

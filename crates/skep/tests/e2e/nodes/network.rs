@@ -9,12 +9,18 @@ use crate::installation::{Installation, eventually, text};
 
 const CLUSTER: &str = "wrapped";
 
-/// VXLAN between nodes, and kube-proxy with iptables: pods and Services are reached from the other node.
 pub fn network(shared: &Installation) {
-    if let Some(missing) = missing() {
-        println!("LEFT OUT: networks of real nodes: {missing}");
-        return;
+    match missing() {
+        Some(missing) => println!("LEFT OUT: networks of real nodes: {missing}"),
+        None => {
+            other_means(shared);
+            a_cni_of_their_own(shared);
+        }
     }
+}
+
+/// VXLAN between nodes, and kube-proxy with iptables: pods and Services are reached from the other node.
+fn other_means(shared: &Installation) {
     let file = shared.file("wrapped.yaml");
     let cluster = "{apiVersion: skep.dev/v1alpha1, kind: Cluster, metadata: {name: wrapped, namespace: default}, \
          spec: {network: {podNetwork: Vxlan, kubeProxy: Iptables}}}\n";
@@ -58,6 +64,30 @@ pub fn network(shared: &Installation) {
     assert_eq!(left(&uids), 2);
     shared.skep(&format!("delete cluster {CLUSTER}"));
     eventually("nothing of them is on this host", || (left(&uids) == 0).then_some(()));
+}
+
+/// A node waits for the CNI that somebody brings, and is ready with it.
+fn a_cni_of_their_own(shared: &Installation) {
+    let file = shared.file("bare.yaml");
+    let cluster = "{apiVersion: skep.dev/v1alpha1, kind: Cluster, metadata: {name: bare, namespace: default}, \
+         spec: {network: {podNetwork: None}}}\n";
+    fs::write(&file, cluster).unwrap();
+    shared.kubectl(&format!("apply -f {}", file.display()));
+    shared.skep("wait cluster bare --for=ready --timeout 2m");
+    shared.skep("create nodepool bare -c bare --class local-small --replicas 1 --no-wait");
+    eventually("a node that waits for a CNI", || {
+        let machines = shared.json("get machines -l skep.dev/pool=bare -o json").to_string();
+        machines.contains("cni plugin not initialized").then_some(())
+    });
+    let machine = Machine::of_pool(shared, "bare").remove(0);
+    let own = r#"{"cniVersion": "1.0.0", "name": "own", "plugins": [{"type": "bridge", "bridge": "own0",
+        "ipam": {"type": "host-local", "ranges": [[{"subnet": "10.244.9.0/24"}]]}}]}"#;
+    fs::write(machine.inside("etc/cni/net.d/10-own.conflist"), own).unwrap();
+    shared.skep("wait nodepool bare --for=ready --timeout 2m");
+    shared.skep("delete cluster bare");
+    eventually("nothing of it is on this host", || {
+        (left(std::slice::from_ref(&machine.uid)) == 0).then_some(())
+    });
 }
 
 /// CoreDNS' metrics, asked for from a machine.

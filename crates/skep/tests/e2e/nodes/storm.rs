@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
-use super::repairs;
+use super::{allowed, repairs, uids};
 use crate::installation::{Installation, eventually};
 
 /// In three zones.
@@ -17,10 +15,10 @@ pub fn storm(shared: &Installation) {
     shared.skep(&format!(
         "create nodepool {POOL} -c demo --class hollow-small --replicas {NODES} --timeout 2m"
     ));
-    shared.skep(&format!(
-        "kubectl patch nodepool {POOL} --type=merge -p={{\"spec\":{{\"repair\":{{\"notReadySeconds\":30}}}}}}"
+    shared.kubectl(&format!(
+        "patch nodepool {POOL} --type=merge -p={{\"spec\":{{\"repair\":{{\"notReadySeconds\":30}}}}}}"
     ));
-    eventually("repair has looked at the pool", || (allowed(shared).0 == "Idle").then_some(()));
+    eventually("repair has looked at the pool", || (allowed(shared, POOL).0 == "Idle").then_some(()));
     let before = machines(shared);
     let in_zone = |zone: &str| format!("skep.dev/pool={POOL},topology.kubernetes.io/zone={zone}");
     let zone = shared.tenant("demo", &format!("get nodes -o name -l {}", in_zone("a")));
@@ -32,7 +30,7 @@ pub fn storm(shared: &Installation) {
     shared.tenant("demo", &format!("label node {beside} {DARK}"));
     eventually("they are known to be away", || (ready(shared)? == NODES - NODES / 3 - 1).then_some(()));
     let said = eventually("their time is over", || {
-        let (reason, message) = allowed(shared);
+        let (reason, message) = allowed(shared, POOL);
         (reason == "ZoneUnhealthy" && !repairs(shared, POOL).is_empty()).then_some(message)
     });
     assert!(said.contains("zone a"), "{said}");
@@ -41,19 +39,10 @@ pub fn storm(shared: &Installation) {
 
     shared.tenant("demo", &format!("label nodes -l skep.dev/pool={POOL} {LIGHT}"));
     eventually("all are back", || (ready(shared)? == NODES).then_some(()));
-    eventually("repair has nothing to do", || (allowed(shared).0 == "Idle").then_some(()));
+    eventually("repair has nothing to do", || (allowed(shared, POOL).0 == "Idle").then_some(()));
     assert_eq!(repairs(shared, POOL), once);
     assert_eq!(machines(shared), before, "none was replaced");
     shared.skep(&format!("delete nodepool {POOL}"));
-}
-
-/// Reason and message of what repair may do.
-fn allowed(shared: &Installation) -> (String, String) {
-    let pool = shared.json(&format!("get nodepools {POOL} -o json"));
-    let conditions = pool["status"]["conditions"].as_array().cloned().unwrap_or_default();
-    let said = conditions.iter().find(|one| one["type"] == "RepairAllowed").cloned().unwrap_or_default();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    (text(&said["reason"]), text(&said["message"]))
 }
 
 /// Nodes that are ready.
@@ -63,7 +52,5 @@ fn ready(shared: &Installation) -> Option<usize> {
 }
 
 fn machines(shared: &Installation) -> BTreeSet<String> {
-    let machines = shared.json(&format!("get machines -l skep.dev/pool={POOL} -o json"));
-    let items = machines["items"].as_array().cloned().unwrap_or_default();
-    items.iter().map(|item| item["metadata"]["uid"].as_str().unwrap().to_owned()).collect()
+    uids(&shared.json(&format!("get machines -l skep.dev/pool={POOL} -o json"))).into_iter().collect()
 }
