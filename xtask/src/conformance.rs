@@ -19,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
+use skep_api::KubeVersion;
+use skep_kubeops::ClientConfig;
 
 use suite::Suite;
 
@@ -73,27 +75,34 @@ fn default_out() -> PathBuf {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     // Lives as long as the tests do.
     let scratch = tempfile::tempdir()?;
-    let mut suite = match (options.nodeless, options.quick) {
+    let existing = match (&options.kubeconfig, &options.cluster) {
+        (Some(path), _) => Some(path.clone()),
+        (None, Some(cluster)) => Some(ask_skep(&options, cluster, scratch.path())?),
+        (None, None) => None,
+    };
+    let version = match &existing {
+        Some(kubeconfig) => version_of(kubeconfig).await?,
+        None => options.version.parse()?,
+    };
+    let suite = match (options.nodeless, options.quick) {
         (true, true) => Suite::quick(),
         (true, false) => Suite::nodeless(),
         (false, _) => Suite::all(),
     };
+    let mut suite = suite.of(&version);
     suite.procs = options.procs.unwrap_or(suite.procs);
     if let Some(only) = &options.only {
         suite.narrow(only)?;
     }
     let mut made = None;
-    let kubeconfig = match (&options.kubeconfig, &options.cluster) {
-        (Some(path), _) => path.clone(),
-        (None, Some(cluster)) => ask_skep(&options, cluster, scratch.path())?,
-        (None, None) => {
-            let cluster = cluster::Cluster::make(&options, suite.nodes).await?;
-            let kubeconfig = ask_skep(&options, cluster::NAME, scratch.path())?;
-            made = Some(cluster);
-            kubeconfig
+    let kubeconfig = match existing {
+        Some(kubeconfig) => kubeconfig,
+        None => {
+            made = Some(cluster::Cluster::make(&options, suite.nodes).await?);
+            ask_skep(&options, cluster::NAME, scratch.path())?
         }
     };
-    let verdict = judge(suite, &kubeconfig, &options.out).await;
+    let verdict = judge(suite, &version, &kubeconfig, &options.out).await;
     if let Some(made) = made {
         made.delete()?;
     }
@@ -102,7 +111,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 
 /// Builds the suite, so that a later run begins with its tests.
 pub async fn prepare() -> anyhow::Result<()> {
-    binaries::ensure().await.map(drop)
+    binaries::ensure(&skep_engine::KUBERNETES[0].parse()?).await.map(drop)
 }
 
 /// An application for nodes to run, put where they pull from; gives its name.
@@ -115,12 +124,19 @@ pub async fn application(layout: &skep_engine::oci::Layout) -> anyhow::Result<St
 /// # Errors
 /// As [`run`].
 pub async fn quick(kubeconfig: &Path) -> anyhow::Result<()> {
-    judge(Suite::quick(), kubeconfig, &default_out()).await
+    let version = version_of(kubeconfig).await?;
+    judge(Suite::quick().of(&version), &version, kubeconfig, &default_out()).await
 }
 
-async fn judge(suite: Suite, kubeconfig: &Path, out: &Path) -> anyhow::Result<()> {
-    let binaries = binaries::ensure().await?;
-    binaries.same_minor_as(kubeconfig)?;
+/// What the cluster runs.
+async fn version_of(kubeconfig: &Path) -> anyhow::Result<KubeVersion> {
+    let client = ClientConfig::from_kubeconfig(kubeconfig, None).await?.build("xtask")?;
+    let version = client.apiserver_version().await.context("the cluster does not answer")?;
+    Ok(version.git_version.parse()?)
+}
+
+async fn judge(suite: Suite, version: &KubeVersion, kubeconfig: &Path, out: &Path) -> anyhow::Result<()> {
+    let binaries = binaries::ensure(version).await?;
     let out = std::path::absolute(out)?;
     std::fs::create_dir_all(&out).with_context(|| format!("cannot create {}", out.display()))?;
     let scratch = tempfile::tempdir()?;
@@ -134,7 +150,7 @@ async fn judge(suite: Suite, kubeconfig: &Path, out: &Path) -> anyhow::Result<()
         &report,
         if suite.nodes { BTreeMap::new() } else { needs_node::list() },
     );
-    let table = table::render(&suite, &verdict, wall);
+    let table = table::render(&suite, version, &verdict, wall);
     std::fs::write(out.join("table.md"), &table)?;
     println!("\n{table}\nAll of it, the log and junit.xml: {}", out.display());
     verdict.result()

@@ -1,10 +1,10 @@
 //! The suite and its runner, built from upstream's modules by the engine and kept in its cache.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
+use skep_api::KubeVersion;
 use skep_engine::{
     Engine, GoModule, ImageRef, KUBERNETES, Lines, Output, Recipe, SourceFile, Verb, kubernetes_image,
 };
@@ -19,14 +19,21 @@ pub struct Binaries {
     pub kubectl: PathBuf,
 }
 
-const VERSION: &str = KUBERNETES[0];
-
-/// Builds what is not there.
-pub async fn ensure() -> anyhow::Result<Binaries> {
+/// Builds what is not there of the suite for clusters of this version. A suite of one minor says nothing about a cluster of
+/// another one.
+pub async fn ensure(cluster: &KubeVersion) -> anyhow::Result<Binaries> {
+    let known = KUBERNETES.iter().filter_map(|version| Some((*version, version.parse().ok()?)));
+    let same = |(_, known): &(&str, KubeVersion)| known.major_minor() == cluster.major_minor();
+    let (version, _) = known.clone().find(same).with_context(|| {
+        format!(
+            "the cluster runs Kubernetes {cluster}, and there are suites for {}",
+            KUBERNETES.join(" and ")
+        )
+    })?;
     let engine = Engine::from_env()?;
     let progress = Lines::stderr();
-    let suite = engine.ensure_recipe(&recipe()?, &progress).await?;
-    let kube = engine.ensure(&kubernetes_image(VERSION)?, &progress).await?;
+    let suite = engine.ensure_recipe(&recipe(version, &cluster.major_minor())?, &progress).await?;
+    let kube = engine.ensure(&kubernetes_image(version)?, &progress).await?;
     let program = |artifact: &skep_engine::Artifact, name: &str| {
         artifact.program(name).with_context(|| format!("{} has no {name}", artifact.image))
     };
@@ -37,7 +44,8 @@ pub async fn ensure() -> anyhow::Result<Binaries> {
     })
 }
 
-fn recipe() -> anyhow::Result<Recipe> {
+/// `minor` like `1.36`.
+fn recipe(version: &str, minor: &str) -> anyhow::Result<Recipe> {
     macro_rules! file {
         ($name:literal) => {
             SourceFile {
@@ -48,8 +56,18 @@ fn recipe() -> anyhow::Result<Recipe> {
             }
         };
     }
-    let files = vec![file!("go.mod"), file!("go.sum"), file!("tools.go")];
-    let image: ImageRef = format!("skep.dev/conformance:{VERSION}").parse()?;
+    let modfile = format!("conformance-{minor}.mod");
+    let all = [
+        file!("go.mod"),
+        file!("conformance-1.35.mod"),
+        file!("conformance-1.35.sum"),
+        file!("conformance-1.36.mod"),
+        file!("conformance-1.36.sum"),
+        file!("tools.go"),
+    ];
+    let other = |file: &SourceFile| file.name.starts_with("conformance-") && !file.name.contains(minor);
+    let files = all.into_iter().filter(|file| !other(file)).collect();
+    let image: ImageRef = format!("skep.dev/conformance:{version}").parse()?;
     let output = |file: &str, verb, package: &str, ldflags: String| Output {
         file: file.to_owned(),
         verb,
@@ -59,35 +77,11 @@ fn recipe() -> anyhow::Result<Recipe> {
         links: Vec::new(),
     };
     // The suite compares its own version with the cluster's.
-    let stamp = format!("-X k8s.io/component-base/version.gitVersion={VERSION}");
+    let stamp = format!("-X k8s.io/component-base/version.gitVersion={version}");
     let outputs = vec![
         output("e2e.test", Verb::Test, "k8s.io/kubernetes/test/e2e", stamp),
         output("ginkgo", Verb::Build, "github.com/onsi/ginkgo/v2/ginkgo", String::new()),
     ];
-    let module = GoModule { name: "conformance".to_owned(), files, modfile: None };
+    let module = GoModule { name: "conformance".to_owned(), files, modfile: Some(modfile) };
     Ok(Recipe::built(image, module, outputs))
-}
-
-impl Binaries {
-    /// A suite of one minor says nothing about a cluster of another one.
-    pub fn same_minor_as(&self, kubeconfig: &Path) -> anyhow::Result<()> {
-        let output = Command::new(&self.kubectl)
-            .arg("--kubeconfig")
-            .arg(kubeconfig)
-            .args(["--request-timeout=60s", "get", "--raw", "/version"])
-            .output()?;
-        anyhow::ensure!(
-            output.status.success(),
-            "the cluster does not answer: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-        let version: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-        let cluster = version["gitVersion"].as_str().unwrap_or_default();
-        let minor = |version: &str| version.split('.').take(2).collect::<Vec<_>>().join(".");
-        anyhow::ensure!(
-            minor(cluster) == minor(VERSION),
-            "the cluster runs Kubernetes {cluster}, and the suite is that of {VERSION}"
-        );
-        Ok(())
-    }
 }

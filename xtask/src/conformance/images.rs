@@ -1,4 +1,5 @@
-//! The images that upstream's tests use, made here from Go modules and Debian packages, under upstream's names.
+//! The images that upstream's tests use, made here from Go modules and Debian packages, under upstream's names: those of
+//! each minor that there is a suite for (`test/utils/image/manifest.go`).
 //!
 //! None of them is upstream's own: each is labelled as a stand-in, and the report says so.
 
@@ -76,9 +77,12 @@ impl Parts {
                 image(vec![program(&self.pause, "pause", "pause", 0o755)?], &["/pause"], &[]),
             ),
             (vec![of("busybox:1.37.0-1")], image(vec![userland.clone()], &[], &["sh"])),
-            (vec![of("glibc-dns-testing:2.0.0")], image(vec![userland.clone()], &[], &["bash"])),
             (
-                vec![of("agnhost:2.63.0"), of("agnhost:2.55")],
+                vec![of("glibc-dns-testing:2.0.0"), of("jessie-dnsutils:1.7")],
+                image(vec![userland.clone()], &[], &["bash"]),
+            ),
+            (
+                vec![of("agnhost:2.63.0"), of("agnhost:2.59"), of("agnhost:2.55")],
                 image(agnhost.clone(), &["/agnhost"], &["pause"]),
             ),
         ];
@@ -90,19 +94,24 @@ impl Parts {
             }
             page.file("etc/os-release", 0o644, Content::Bytes(OS_RELEASE.into()));
             let layers = agnhost.iter().cloned().chain([page]).collect();
-            all.push((vec![of(&format!("{name}:1.8"))], image(layers, &["/agnhost"], &["test-webserver"])));
+            let names = [of(&format!("{name}:1.8")), of(&format!("{name}:1.7"))];
+            all.push((names.to_vec(), image(layers, &["/agnhost"], &["test-webserver"])));
         }
         let nginx = image(vec![userland.clone(), userland::nginx()], &[], &["nginx", "-g", "daemon off;"]);
-        all.push((vec![of("nginx:1.15-4"), of("nginx:1.27-0")], nginx));
+        all.push((vec![of("nginx:1.14-4"), of("nginx:1.15-4"), of("nginx:1.27-0")], nginx));
         // Belongs to root and has the setuid bit: that it has no effect is what is tested.
         let setuid = program(&self.programs, "nnp", "usr/local/bin/nnp", 0o6755)?;
-        all.push((vec![of("nonewprivs:1.4")], image(vec![userland.clone(), setuid], &[], &["nnp"])));
+        all.push((
+            vec![of("nonewprivs:1.4"), of("nonewprivs:1.3")],
+            image(vec![userland.clone(), setuid], &[], &["nnp"]),
+        ));
         let server = program(&self.programs, "sample-apiserver", "sample-apiserver", 0o755)?;
         let server = image(vec![userland.clone(), server], &["/sample-apiserver"], &[]);
         all.push((vec![of("sample-apiserver:1.29.2")], server));
         let mut etcd = program(&self.etcd, "etcd", "usr/local/bin/etcd", 0o755)?;
         etcd.link("usr/local/bin/etcdctl", "etcd");
-        all.push((vec![format!("{REGISTRY}/etcd:3.6.8-0")], image(vec![userland, etcd], &[], &["etcd"])));
+        let names = ["3.6.8-0", "3.6.6-0"].map(|tag| format!("{REGISTRY}/etcd:{tag}"));
+        all.push((names.to_vec(), image(vec![userland, etcd], &[], &["etcd"])));
         Ok(all)
     }
 

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use skep_api::KubeVersion;
+
 /// What upstream calls its suite; the runner puts it before every name.
 const DESCRIPTION: &str = "Kubernetes e2e suite";
 
 const ALL: &str = include_str!("../../../tests/conformance/all-tests.txt");
 const NODELESS: &str = include_str!("../../../tests/conformance/nodeless-tests.txt");
 const QUICK: &str = include_str!("../../../tests/conformance/quick-tests.txt");
+/// Tests in these lists that came with a minor.
+const SINCE: [(u64, &str); 1] = [(36, include_str!("../../../tests/conformance/since-1.36.txt"))];
 
 /// A selection of tests.
 #[derive(Debug)]
@@ -58,6 +62,15 @@ impl Suite {
             procs: 4,
             nodes: false,
         }
+    }
+
+    /// Leaves only the tests that this version has.
+    pub fn of(mut self, version: &KubeVersion) -> Self {
+        for (_, list) in SINCE.iter().filter(|(minor, _)| version.minor() < *minor) {
+            let newer = names(list);
+            self.tests.retain(|name| !newer.contains(name));
+        }
+        self
     }
 
     /// Leaves only the tests with this in their names.
@@ -111,6 +124,13 @@ mod tests {
             quick.len(),
             "a name is listed twice"
         );
+    }
+
+    /// Upstream's `test/conformance/testdata/conformance.yaml` has as many.
+    #[test]
+    fn an_older_minor_has_fewer_tests() {
+        let count = |version: &str| Suite::all().of(&version.parse().unwrap()).tests.len();
+        assert_eq!((count("v1.36.3"), count("v1.35.4")), (446, 441));
     }
 
     #[test]

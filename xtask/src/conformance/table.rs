@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use skep_api::KubeVersion;
+
 use super::suite::Suite;
 use super::verdict::{Judged, Verdict};
 
@@ -12,12 +14,17 @@ const SLOWEST: usize = 5;
 const MESSAGE_LINES: usize = 6;
 
 /// Renders a verdict as Markdown.
-pub fn render(suite: &Suite, verdict: &Verdict, wall: Duration) -> String {
+pub fn render(suite: &Suite, version: &KubeVersion, verdict: &Verdict, wall: Duration) -> String {
     let mut out = String::new();
     let tests = &verdict.tests;
     let count = |wanted: &dyn Fn(&Judged) -> bool| tests.iter().filter(|test| wanted(test)).count();
-    let _ =
-        writeln!(out, "Upstream conformance, {}: {} tests in {}\n", suite.title, tests.len(), clock(wall));
+    let _ = writeln!(
+        out,
+        "Upstream conformance of {version}, {}: {} tests in {}\n",
+        suite.title,
+        tests.len(),
+        clock(wall)
+    );
     let _ = writeln!(out, "| outcome | tests |\n|---|---:|");
     for (what, number) in [
         ("passed", count(&|t| t.passed())),
@@ -101,6 +108,11 @@ mod tests {
             report.tests.insert(name.into(), outcome);
         }
         let verdict = Verdict::new(&suite, &report, [("[x] runs a pod", "waits for a running pod")].into());
-        insta::assert_snapshot!(render(&suite, &verdict, Duration::from_secs(127)));
+        insta::assert_snapshot!(render(
+            &suite,
+            &"v1.36.3".parse().unwrap(),
+            &verdict,
+            Duration::from_secs(127)
+        ));
     }
 }
