@@ -264,7 +264,7 @@ pub enum RepairPolicy {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Default, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NodePoolStatus {
-    /// Conditions: Ready, Accepted, Progressing, RepairAllowed, NetworkPolicyEnforced.
+    /// Conditions: Ready, Accepted, Progressing, Paused, RepairAllowed, NetworkPolicyEnforced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]

@@ -11,7 +11,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use skep_agent::config::PodNetwork;
-use skep_api::{Machine, NodePool, Provider};
+use skep_api::resources::Reconciliation;
+use skep_api::{Cluster, Machine, NodePool, Provider};
 use skep_kubeops::{Applier, Key, Next, Reconciler};
 use skep_plan::node_pool::{Course, Member, Plan, Refused, Trial, Unresolved, plan, steer, trial};
 use skep_plan::repair::Calm;
@@ -44,6 +45,8 @@ enum Outcome {
     Refused(Refused),
     /// Something has to be there first.
     Waits(String),
+    /// Its cluster is left alone, and so is it: nothing is made, removed, changed or repaired.
+    Paused,
     /// A step failed; it is tried again.
     Failed(Error),
 }
@@ -99,6 +102,7 @@ impl Reconciler for NodePoolReconciler {
         let Some(pool) = self.fresh(pool, &machines).await? else { return Ok(Next::Done) };
         let now = self.config.now();
         let outcome = match steer(&pool.spec, pool.status.as_ref(), &facts) {
+            _ if is_paused(cluster.as_deref()) => Outcome::Paused,
             Ok(course) => self.carry_out(&pool, course, &mut machines, now).await,
             Err(Unresolved::Refused(refused)) => Outcome::Refused(refused),
             Err(Unresolved::Waits(why)) => Outcome::Waits(why),
@@ -119,6 +123,10 @@ impl Reconciler for NodePoolReconciler {
     fn deleted(&self, pool: &Key) {
         self.calm.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(pool);
     }
+}
+
+fn is_paused(cluster: Option<&Cluster>) -> bool {
+    cluster.is_some_and(|cluster| cluster.spec.reconciliation == Reconciliation::Paused)
 }
 
 /// When to look again. Machines and clusters are watched: whatever is waited for brings the next pass. Time does not.

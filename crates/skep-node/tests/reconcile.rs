@@ -16,6 +16,8 @@ mod kubelets;
 mod leaving;
 #[path = "reconcile/named.rs"]
 mod named;
+#[path = "reconcile/pauses.rs"]
+mod pauses;
 #[path = "reconcile/pools.rs"]
 mod pools;
 #[path = "reconcile/provider.rs"]

@@ -97,6 +97,9 @@ impl NodePoolReconciler {
         };
         let ill = machines.iter().any(ill);
         let sight = match sight {
+            _ if super::is_paused(cluster) => {
+                Sight::Blind(format!("cluster {} is paused", pool.spec.cluster))
+            }
             // A process that has just begun: it need not say of all pools at once that it has not looked at them. Nothing
             // can follow from what begins now.
             Sight::Blind(_) if !ill && serves(cluster) => Sight::Since(now),

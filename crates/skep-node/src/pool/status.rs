@@ -73,11 +73,23 @@ pub(super) fn of(
         Outcome::Waits(why) => {
             set(ConditionType::Accepted, ConditionStatus::Unknown, "Waiting", why.clone(), generation);
         }
+        // Nobody has looked at what it asks for.
+        Outcome::Paused => {}
         Outcome::Planned(_) | Outcome::Failed(_) => {
             let message = "everything the spec names exists".to_owned();
             set(ConditionType::Accepted, ConditionStatus::True, "Resolved", message, generation);
         }
     }
+    let cluster = &pool.spec.cluster;
+    let (paused, reason, message) = match outcome {
+        Outcome::Paused => (
+            true,
+            "AskedFor",
+            format!("left alone because cluster {cluster} is: its spec.reconciliation is Paused"),
+        ),
+        _ => (false, "NotAskedFor", format!("spec.reconciliation of cluster {cluster} is Active")),
+    };
+    set(ConditionType::Paused, paused.into(), reason, message, generation);
     let (progressing, reason, message) = progress(outcome, status.stopped.as_ref(), machines);
     set(ConditionType::Progressing, progressing, reason, message, generation);
     let (holds, reason, message) = ready_words(outcome, enough, counts, machines);
@@ -120,6 +132,7 @@ fn progress(
         }
         Outcome::Failed(error) => (ConditionStatus::True, error.reason(), error.to_string()),
         Outcome::Waits(why) => (ConditionStatus::True, "Waiting", why.clone()),
+        Outcome::Paused => (ConditionStatus::False, "Paused", "its cluster is left alone".to_owned()),
         Outcome::Refused(_) => (
             ConditionStatus::False,
             "Refused",
@@ -213,7 +226,7 @@ pub(super) fn announce(recorder: &Recorder, pool: &NodePool, new: &NodePoolStatu
             );
         }
         // The controller itself tells why a pass failed.
-        Outcome::Refused(_) | Outcome::Waits(_) | Outcome::Failed(_) => {}
+        Outcome::Refused(_) | Outcome::Waits(_) | Outcome::Paused | Outcome::Failed(_) => {}
         Outcome::Planned(_) if changed(ConditionType::Ready) => {
             let ready = condition::is_true(&new.conditions, ConditionType::Ready);
             let reason = if ready { "NodesReady" } else { "NodesNotReady" };
