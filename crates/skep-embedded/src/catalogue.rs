@@ -66,10 +66,6 @@ mod tests {
         let class = &all.storage_classes[0];
         assert_eq!(class.metadata.name.as_deref(), Some(skep_vnode::provisioner::STORAGE_CLASS));
         assert_eq!(class.provisioner, skep_vnode::provisioner::PROVISIONER);
-        assert_eq!(all.datastores[0].metadata.name.as_deref(), Some(skep_api::DEFAULT_DATASTORE));
-        let class = &all.storage_classes[0];
-        assert_eq!(class.metadata.name.as_deref(), Some(skep_vnode::provisioner::STORAGE_CLASS));
-        assert_eq!(class.provisioner, skep_vnode::provisioner::PROVISIONER);
         assert_eq!(all.datastores[0].metadata.namespace.as_deref(), Some(skep_api::SYSTEM_NAMESPACE));
         assert_eq!(all.datastores[0].spec.image, skep_engine::etcd_image().to_string());
     }

@@ -12,7 +12,7 @@ use k8s_openapi::api::{
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use serde::Serialize;
 use serde_json::Value;
-use skep_api::{Datastore, condition};
+use skep_api::{Datastore, MachineClass, Provider, condition};
 use skep_kubeops::{Applier, Force, watch::Select};
 use skep_vnode::provisioner;
 
@@ -79,6 +79,10 @@ pub fn objects(settings: &Settings) -> Result<Vec<Value>> {
     }
     all.extend(values("SizeClass", &starter.size_classes)?);
     all.extend(values("ClusterProfile", &starter.profiles)?);
+    // The other kinds of machines are those of an installation.
+    let brought = |class: &&MachineClass| class.spec.provider == Provider::Static;
+    let classes: Vec<_> = starter.machine_classes.iter().filter(brought).collect();
+    all.extend(values("MachineClass", &classes)?);
     all.extend(values("Release", &starter.releases)?);
     let mut texts = vec![OPERATOR, GATEWAY];
     if settings.volumes {
@@ -254,6 +258,17 @@ mod tests {
             assert!(bound.contains(&account) && accounts.contains(&account), "{account}");
         }
         assert_eq!(bound.len(), accounts.len());
+    }
+
+    #[test]
+    fn agents_connect_to_each_gateway() {
+        let all = objects(&settings()).unwrap();
+        let gateway = all
+            .iter()
+            .find(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == "skep-gateway");
+        let spec = &gateway.unwrap()["spec"];
+        let args = spec["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+        assert!(args.contains(&json!(format!("--tunnel-gateways={}", spec["replicas"]))), "{args:?}");
     }
 
     #[test]

@@ -97,19 +97,17 @@ pub struct Timeouts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ProxyProtocol {
-    /// Whether clients send a header.
+    /// Whether load balancers send a header.
     pub accept: ProxyAccept,
-    /// Sources whose header is believed. A header from anywhere else closes the connection.
+    /// Sources whose header is believed. A header from anywhere else is believed about the tenant it names (authority) and
+    /// about nothing else, whatever `accept` is: node agents send one for pods, whose server name is
+    /// `kubernetes.default.svc`. Who names a tenant gets no further than with a server name.
     pub trusted: Vec<IpNet>,
-    /// Sources whose header is believed about the tenant it names (authority) and about nothing else, whatever `accept`
-    /// is: the endpoints that node agents keep for pods, where the server name is `kubernetes.default.svc`. Everything may
-    /// be listed (`0.0.0.0/0`, `::/0`): who names a tenant here gets no further than with a server name.
-    pub nodes: Vec<IpNet>,
     /// Whether API servers get a header, with the server name as authority.
     pub send: bool,
 }
 
-/// Whether clients send a PROXY header.
+/// Whether load balancers send a PROXY header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ProxyAccept {

@@ -4,22 +4,21 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::config::{IpNet, ProxyAccept, ProxyProtocol};
 use crate::hello::{Scanner, ServerName, Verdict};
-use crate::proxy_protocol::{Header, MAX_HEADER, Parsed, SIGNATURE, parse};
+use crate::proxy_protocol::{Header, MAX_HEADER, Parsed, parse};
 use crate::rejection::Rejection;
 
 /// What the source of a connection may say with a PROXY header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeaderRule {
-    /// Nobody sends headers here.
-    Ignored,
-    /// A header from this source closes the connection.
-    Refused,
+    /// A header is believed about the tenant it names, and about nothing else: who names one gets no further than with a
+    /// server name.
+    Authority,
     /// A header is believed.
     Optional,
-    /// A header is believed about the tenant it names, and about nothing else.
-    Authority,
     /// There must be one.
     Required,
+    /// Others must send one: this source cannot connect.
+    Refused,
 }
 
 impl HeaderRule {
@@ -29,9 +28,8 @@ impl HeaderRule {
         match config.accept {
             ProxyAccept::Optional if among(&config.trusted) => Self::Optional,
             ProxyAccept::Required if among(&config.trusted) => Self::Required,
-            _ if among(&config.nodes) => Self::Authority,
-            ProxyAccept::Off => Self::Ignored,
-            ProxyAccept::Optional | ProxyAccept::Required => Self::Refused,
+            ProxyAccept::Required => Self::Refused,
+            ProxyAccept::Off | ProxyAccept::Optional => Self::Authority,
         }
     }
 }
@@ -44,7 +42,7 @@ pub(crate) struct Greeting {
     /// It has no server name and offers no protocols: what an API server before 1.36 says on its way to the tunnel, and
     /// hardly anybody else.
     pub(crate) bare: bool,
-    /// Host a trusted proxy names.
+    /// Host that a header names.
     pub(crate) authority: Option<ServerName>,
     /// The client and what it connected to, as a trusted proxy says.
     pub(crate) addresses: Option<(SocketAddr, SocketAddr)>,
@@ -55,25 +53,24 @@ pub(crate) struct Greeting {
 /// Collects a greeting of bounded size.
 #[derive(Debug)]
 pub(crate) struct Greeter {
-    rule: HeaderRule,
-    /// Bytes behind the header, or all bytes while it is not known whether there is one.
+    /// For the header that may come next; none when what is left is the hello.
+    rule: Option<HeaderRule>,
+    /// Bytes behind the headers so far.
     bytes: Vec<u8>,
-    header: Option<Header>,
-    /// The header, if any, is out of `bytes`.
-    past_header: bool,
+    header: Header,
     scanner: Scanner,
     limit: usize,
 }
 
 impl Greeter {
     pub(crate) fn new(rule: HeaderRule, limit: usize) -> Self {
-        let past_header = rule == HeaderRule::Ignored;
-        Self { rule, bytes: Vec::new(), header: None, past_header, scanner: Scanner::default(), limit }
+        let (bytes, header, scanner) = (Vec::new(), Header::default(), Scanner::default());
+        Self { rule: Some(rule), bytes, header, scanner, limit }
     }
 
     /// How many bytes may be read next; 0 is never returned before [`take`](Self::take) refused.
     pub(crate) fn room(&self) -> usize {
-        let limit = if self.past_header { self.limit } else { self.limit + MAX_HEADER };
+        let limit = if self.rule.is_none() { self.limit } else { self.limit + MAX_HEADER };
         limit.saturating_sub(self.bytes.len())
     }
 
@@ -81,14 +78,11 @@ impl Greeter {
     pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<Option<Box<Greeting>>, Rejection> {
         let mut new = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        if !self.past_header {
-            match self.take_header()? {
-                Some(behind) => {
-                    self.bytes.drain(..behind);
-                    new = 0;
-                }
-                None => return Ok(None),
+        while let Some(rule) = self.rule {
+            if !self.take_header(rule)? {
+                return Ok(None);
             }
+            new = 0;
         }
         let unread = self.bytes.get(new..).unwrap_or_default();
         let Some(verdict) = self.scanner.feed(unread)? else {
@@ -98,32 +92,35 @@ impl Greeter {
             Verdict::Name(name) => (Some(name), false),
             Verdict::NoName { protocols } => (None, !protocols),
         };
-        let Header { addresses, authority } = self.header.take().unwrap_or_default();
+        let Header { addresses, authority } = std::mem::take(&mut self.header);
         let bytes = std::mem::take(&mut self.bytes);
         Ok(Some(Box::new(Greeting { server_name, bare, authority, addresses, bytes })))
     }
 
-    /// Reads the header; how many bytes it took, or nothing if it is not complete.
-    fn take_header(&mut self) -> Result<Option<usize>, Rejection> {
-        if self.rule == HeaderRule::Refused {
-            // One byte is enough: no ClientHello begins like a header. An empty read decides nothing.
-            self.past_header = !self.bytes.is_empty();
-            let header = self.bytes.first() == SIGNATURE.first();
-            return if header { Err(Rejection::ProxyUntrusted) } else { Ok(self.past_header.then_some(0)) };
+    /// Takes the next header off, if there is one; says whether that is known.
+    ///
+    /// Behind the header of a load balancer there may be that of a node, which says for which tenant it comes.
+    fn take_header(&mut self, rule: HeaderRule) -> Result<bool, Rejection> {
+        if rule == HeaderRule::Refused {
+            return Err(Rejection::ProxyUntrusted);
         }
         match parse(&self.bytes)? {
-            Parsed::Incomplete(_) => Ok(None),
+            Parsed::Incomplete(_) => return Ok(false),
+            Parsed::Absent if rule == HeaderRule::Required => return Err(Rejection::ProxyMalformed),
+            Parsed::Absent => self.rule = None,
             Parsed::Complete(header, length) => {
-                let addresses = header.addresses.filter(|_| self.rule != HeaderRule::Authority);
-                (self.header, self.past_header) = (Some(Header { addresses, ..header }), true);
-                Ok(Some(length))
-            }
-            Parsed::Absent if self.rule == HeaderRule::Required => Err(Rejection::ProxyMalformed),
-            Parsed::Absent => {
-                self.past_header = true;
-                Ok(Some(0))
+                self.bytes.drain(..length);
+                if let Some(authority) = header.authority {
+                    self.header.authority = Some(authority);
+                }
+                self.rule = None;
+                if rule != HeaderRule::Authority {
+                    self.header.addresses = header.addresses;
+                    self.rule = Some(HeaderRule::Authority);
+                }
             }
         }
+        Ok(true)
     }
 }
 

@@ -14,8 +14,8 @@
 //!   connections are bounded apart from the others'.
 //! * An idle connection has no buffer.
 //!
-//! Refuses: unknown and missing server names (TLS alert `unrecognized_name`), what is not TLS, PROXY headers from sources
-//! that are not trusted.
+//! Refuses: unknown and missing server names (TLS alert `unrecognized_name`), what is not TLS, and, where load
+//! balancers must say who the client is, everybody who comes around them.
 //!
 //! ```text
 //!   watch ── facts ──► RouteTable ── touched hosts ──► Directory (snapshots)          one writer

@@ -26,7 +26,7 @@ pub enum Rejection {
     NoServerName,
     /// A server name that no tenant has.
     UnknownServerName,
-    /// A PROXY header from a source that is not trusted.
+    /// Its source is not trusted, and everybody must come through a load balancer.
     ProxyUntrusted,
     /// A PROXY header that is none, or none where there must be one.
     ProxyMalformed,

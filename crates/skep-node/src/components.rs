@@ -88,17 +88,19 @@ mod tests {
 
     #[test]
     fn every_manifest_is_whole_and_filled_in() {
-        for text in [DNS, METRICS] {
-            let documents = text.lines().filter(|line| *line == "---").count() + 1;
-            assert_eq!(serde_saphyr::from_multiple::<Value>(text).unwrap().len(), documents);
-        }
-        let objects = objects(&settings(true));
-        let text = serde_json::to_string(&objects).unwrap();
-        for open in ["{image}", "{address}", "{domain}", "{forward}"] {
-            assert!(!text.contains(open), "{open}");
-        }
-        for object in &objects {
-            assert!(skep_kubeops::path_of(object).is_ok(), "{object}");
+        let documents = |text: &str| text.lines().filter(|line| *line == "---").count() + 1;
+        for forward in [true, false] {
+            let objects = objects(&settings(forward));
+            assert_eq!(objects.len(), documents(DNS) + documents(METRICS));
+            let text = serde_json::to_string(&objects).unwrap();
+            for open in ["{image}", "{address}", "{domain}", "{forward}"] {
+                assert!(!text.contains(open), "{open}");
+            }
+            for object in &objects {
+                assert!(skep_kubeops::path_of(object).is_ok(), "{object}");
+            }
+            let corefile = objects.iter().find_map(|object| object["data"]["Corefile"].as_str()).unwrap();
+            assert_eq!(corefile.contains("\n    forward . /etc/resolv.conf\n"), forward, "{corefile}");
         }
     }
 

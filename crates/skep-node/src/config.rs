@@ -53,7 +53,9 @@ pub struct Config {
     pub client: kube::Client,
     /// Where machines come from.
     pub infrastructures: Arc<Infrastructures>,
-    /// How tenants' API servers are reached.
+    /// URL of the gateway as this program reaches it.
+    pub gateway: String,
+    /// How tenants' API servers are reached there.
     pub connect: Connect,
     /// Tenants followed at once at most.
     pub tenants: usize,
@@ -68,9 +70,10 @@ pub struct Config {
 }
 
 impl Config {
-    /// A configuration with these infrastructures and the usual ways.
+    /// A configuration with these infrastructures and the usual ways. `gateway` is as this program reaches it.
     pub fn new(
         client: kube::Client,
+        gateway: String,
         infrastructures: Infrastructures,
         metrics: Metrics,
         recorder: Recorder,
@@ -80,6 +83,7 @@ impl Config {
         Self {
             client,
             infrastructures: Arc::new(infrastructures),
+            gateway,
             connect: connect(),
             tenants: TENANTS,
             metrics,
@@ -102,7 +106,9 @@ impl Config {
         match self.infrastructures.get(&kind) {
             Some(Ok(infrastructure)) => Ok(infrastructure),
             Some(Err(why)) => Err(why.clone()),
-            None => Err(format!("this program knows no infrastructure {kind}")),
+            None => Err(format!(
+                "this operator has no infrastructure {kind}: machines of that kind belong to an installation of `skep up`"
+            )),
         }
     }
 }

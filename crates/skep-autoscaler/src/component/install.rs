@@ -98,8 +98,8 @@ impl ComponentReconciler {
         let at = Key::namespaced(plane.spec.tenant.as_str(), names::ADMIN);
         let secret = self.applier.get::<Secret>(&at).await?;
         let secret = secret.ok_or_else(|| skep_node::Error::NoKubeconfig { secret: at.clone() })?;
-        let endpoint = &plane.spec.endpoint;
-        let endpoint = Endpoint { server: endpoint.server.clone(), host: endpoint.host.clone() };
+        let endpoint =
+            Endpoint { server: self.config.gateway.clone(), host: plane.spec.endpoint.host.clone() };
         let credentials = Credentials::read(&at, &secret, &endpoint)?;
         let client = (self.config.connect)(credentials).await;
         let client = client.map_err(|reason| Failed::Client { cluster: key.clone(), reason })?;

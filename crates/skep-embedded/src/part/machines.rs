@@ -12,7 +12,6 @@ use kube::Client;
 use skep_agent::config::PodNetwork;
 use skep_api::Provider as Kind;
 use skep_engine::Engine;
-use skep_gateway::config::IpNet;
 use skep_infra::{
     hollow::Hollow,
     local::{EnginePrograms, Local, Network, Settings},
@@ -32,22 +31,14 @@ const REGISTRY_PORT: u16 = 5000;
 pub struct Machines {
     /// What the controllers of nodes work with.
     pub infrastructures: Infrastructures,
-    /// Where the gateway serves them, when this host can have some.
-    pub gateway: Option<Way>,
+    /// Where the gateway serves them, when this host can have some: an address on their bridge, there from the first
+    /// machine on.
+    pub gateway: Option<SocketAddr>,
     /// Where they pull images from.
     pub registry: Option<SocketAddr>,
     /// Those that exist in APIs only, for whoever plays their nodes.
     pub hollow: Option<Hollow>,
     local: Option<Local>,
-}
-
-/// Where the gateway serves machines.
-#[derive(Clone, Copy, Debug)]
-pub struct Way {
-    /// Its address on the machines' bridge; there from the first machine on.
-    pub listen: SocketAddr,
-    /// The network of the machines.
-    pub net: IpNet,
 }
 
 impl Machines {
@@ -57,7 +48,8 @@ impl Machines {
             Ok((local, network)) => Self::with(local, &network),
             Err(why) => {
                 tracing::info!(why, "no local machines");
-                let infrastructures = none(&why);
+                let infrastructures =
+                    HashMap::from([Kind::Local, Kind::Hollow].map(|kind| (kind, Err(why.clone()))));
                 Self { infrastructures, gateway: None, registry: None, hollow: None, local: None }
             }
         }
@@ -83,15 +75,7 @@ impl Machines {
     /// With machines that people bring; `gateway` is where those reach the gateway.
     #[must_use]
     pub fn and_static(mut self, hub: Client, gateway: String) -> Self {
-        let infrastructure = Infrastructure {
-            provider: Arc::new(StaticMachines::new(Arc::new(Secrets(hub)))),
-            gateway,
-            pod_network: PodNetwork::HostGw,
-            registry: None,
-            resolver: true,
-            credentials: NodeCredentials::Own,
-        };
-        self.infrastructures.insert(Kind::Static, Ok(infrastructure));
+        self.infrastructures.extend(brought(hub, gateway));
         self
     }
 
@@ -109,7 +93,7 @@ impl Machines {
         };
         Self {
             infrastructures: HashMap::from([(Kind::Local, Ok(infrastructure))]),
-            gateway: Some(Way { listen, net: network.net.into() }),
+            gateway: Some(listen),
             registry: Some(registry),
             hollow: None,
             local: Some(local),
@@ -125,9 +109,17 @@ impl Machines {
     }
 }
 
-/// What is said of machines where there are none.
-pub fn none(why: &str) -> Infrastructures {
-    HashMap::from([Kind::Local, Kind::Hollow].map(|kind| (kind, Err(why.to_owned()))))
+/// Machines that people bring, which every operator can have; `gateway` is where those reach the gateway.
+pub fn brought(hub: Client, gateway: String) -> Infrastructures {
+    let infrastructure = Infrastructure {
+        provider: Arc::new(StaticMachines::new(Arc::new(Secrets(hub)))),
+        gateway,
+        pod_network: PodNetwork::HostGw,
+        registry: None,
+        resolver: true,
+        credentials: NodeCredentials::Own,
+    };
+    HashMap::from([(Kind::Static, Ok(infrastructure))])
 }
 
 async fn open(data: &Path, skep: PathBuf, engine: Engine) -> Result<(Local, Network), String> {

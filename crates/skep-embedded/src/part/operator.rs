@@ -59,13 +59,18 @@ pub async fn run(client: Client, settings: Settings, metrics: Metrics, shutdown:
     let control_plane = skep_controlplane::Config {
         client: client.clone(),
         store: Arc::new(store),
-        cell: CellSettings { gateway: settings.gateway_inside, priority_class: None },
+        cell: CellSettings { gateway: settings.gateway_inside.clone(), priority_class: None },
         starts: settings.starts,
         metrics: metrics.clone(),
         recorder: recorder.clone(),
     };
-    let nodes =
-        skep_node::Config::new(client.clone(), settings.infrastructures, metrics.clone(), recorder.clone());
+    let nodes = skep_node::Config::new(
+        client.clone(),
+        settings.gateway_inside.clone(),
+        settings.infrastructures,
+        metrics.clone(),
+        recorder.clone(),
+    );
     let fleet =
         skep_fleet::Config { client, domain: settings.domain, gateway: settings.gateway, metrics, recorder };
     tokio::join!(

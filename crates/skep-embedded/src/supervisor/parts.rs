@@ -1,13 +1,10 @@
 //! The parts that run inside the supervisor's own process: nodes, gateway, operator.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use skep_autoscaler::component::Offer;
 use skep_engine::Engine;
-use skep_gateway::{
-    Config, CurrentMetrics, Gateway, GatewayError,
-    config::{ProxyProtocol, Timeouts},
-};
+use skep_gateway::{Config, CurrentMetrics, Gateway, GatewayError, config::Timeouts};
 use skep_kubeops::{Metrics, health::Health};
 use skep_plan::address::PodNetwork;
 use skep_vnode::server::KubeletTls;
@@ -27,7 +24,7 @@ use crate::{
     node_proxy::NodeProxy,
     part::{
         Part, gateway, hollow,
-        machines::{Machines, Way},
+        machines::Machines,
         nodes::{self, NodeName},
         operator, registry,
     },
@@ -262,13 +259,10 @@ fn autoscaler(prepared: &Prepared) -> Result<Offer> {
 }
 
 /// One gateway for people, API servers and machines: what an agent brings is there for its API server.
-fn gateway_config(prepared: &Prepared, machines: Option<Way>) -> Config {
+fn gateway_config(prepared: &Prepared, machines: Option<SocketAddr>) -> Config {
     let timeouts = Timeouts { shutdown: GATEWAY_SHUTDOWN, ..Timeouts::default() };
-    let also = machines.map(|way| way.listen).into_iter().collect();
-    // A machine's pods reach their API server by an address that says nothing of the tenant; the machine's agent does.
-    let nodes = machines.map(|way| way.net).into_iter().collect();
-    let proxy = ProxyProtocol { nodes, ..ProxyProtocol::default() };
-    Config { listen: prepared.gateway, also, timeouts, proxy, ..Config::default() }
+    let also = machines.into_iter().collect();
+    Config { listen: prepared.gateway, also, timeouts, ..Config::default() }
 }
 
 /// Control planes that start at the same time: as many as keep the processors busy while some of them wait for a disk.

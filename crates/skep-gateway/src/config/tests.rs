@@ -41,6 +41,7 @@ fn impossible_settings_name_their_field() {
     assert!(refused(|c| c.tunnel.gateways = 0).contains("tunnel.gateways is 0: allowed are 1 to 16"));
     assert!(refused(|c| c.tunnel.connections_per_tenant = 0).contains("tunnel.connectionsPerTenant is 0"));
     assert!(refused(|c| c.tunnel.reload = Duration::ZERO).contains("tunnel.reload"));
+    assert!(refused(|c| c.tunnel.settle = Duration::MAX).contains("tunnel.settle"));
     assert!(
         refused(|c| (c.limits.per_source, c.limits.per_source_burst) = (1, 0)).contains("perSourceBurst")
     );

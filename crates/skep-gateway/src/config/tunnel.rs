@@ -26,6 +26,10 @@ pub struct Tunnel {
     /// For all agents that are asked for one connection together.
     #[serde(with = "duration")]
     pub dial: Duration,
+    /// How long after its start a gateway lets connections to nodes wait for the first agent of their tenant: API servers
+    /// find a new gateway sooner than agents do.
+    #[serde(with = "duration")]
+    pub settle: Duration,
     /// Between two questions whether an agent is still there; it has half of that to answer.
     #[serde(with = "duration")]
     pub keepalive: Duration,
@@ -43,6 +47,7 @@ impl Default for Tunnel {
             handshakes: 256,
             handshakes_per_tenant: 64,
             dial: Duration::from_secs(20),
+            settle: Duration::from_secs(10),
             keepalive: Duration::from_secs(30),
             reload: Duration::from_secs(120),
         }
@@ -75,6 +80,9 @@ impl Tunnel {
             if value < Duration::from_millis(1) || value > Duration::from_secs(3600) {
                 return refuse(field, format!("is {value:?}: allowed are 1ms to 1h"));
             }
+        }
+        if self.settle > Duration::from_secs(3600) {
+            return refuse("tunnel.settle", format!("is {:?}: allowed are 0s to 1h", self.settle));
         }
         Ok(())
     }

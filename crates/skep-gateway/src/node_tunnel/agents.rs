@@ -4,12 +4,16 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
 use super::agent::Agent;
 
 /// The connected agents of a tenant.
 #[derive(Debug, Default)]
 pub(super) struct Agents {
     all: Mutex<Vec<Arc<Agent>>>,
+    joined: Notify,
     next: AtomicU64,
     /// Where the search for the least busy one begins, so that equals take turns.
     turn: AtomicUsize,
@@ -31,12 +35,22 @@ impl Agents {
         agent.addresses = own;
         let agent = Arc::new(agent);
         all.push(Arc::clone(&agent));
+        drop(all);
+        self.joined.notify_waiters();
         agent
     }
 
     /// Removes an agent.
     pub(super) fn leave(&self, agent: &Agent) {
         self.lock().retain(|other| other.id != agent.id);
+    }
+
+    /// Waits for the first one, at most until then.
+    pub(super) async fn some(&self, until: Instant) {
+        let joined = self.joined.notified();
+        if self.len() == 0 {
+            let _ = timeout_at(until, joined).await;
+        }
     }
 
     /// How many there are.

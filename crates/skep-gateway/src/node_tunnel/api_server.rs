@@ -48,7 +48,7 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
         let why = "the cluster has as many connections to its nodes as it may (SKEP-8085)";
         return refuse(tls, tunnel, DialResult::Limit, why).await;
     };
-    let mut dialled = match dial(tunnel, &target, hall.config().dial).await {
+    let mut dialled = match dial(tunnel, &target, hall.config().dial, hall.settled()).await {
         Ok(dialled) => dialled,
         Err(NotDialled { result, why }) => {
             tracing::debug!(tenant = tenant.id(), %target, why, "tunnel: not connected");

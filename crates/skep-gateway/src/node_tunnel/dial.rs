@@ -30,13 +30,15 @@ pub(super) struct NotDialled {
     pub(super) why: String,
 }
 
-/// Asks the tenant's agents.
+/// Asks the tenant's agents. If there is none before the gateway has `settled`, one may be on its way.
 pub(super) async fn dial(
     tunnel: &TenantTunnel,
     target: &Target,
     patience: Duration,
+    settled: Instant,
 ) -> Result<Dialled, NotDialled> {
     let deadline = Instant::now() + patience;
+    tunnel.agents.some(settled.min(deadline)).await;
     let mut last = NotDialled {
         result: DialResult::NoAgent,
         why: "no node of this cluster is connected to the gateway (SKEP-8081)".into(),

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use skep_agent::tunnel::wire;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::agent::{self, Credentials};
@@ -98,6 +98,7 @@ pub(crate) struct Hall {
     closing: CancellationToken,
     /// Which gateway this is.
     id: String,
+    began: Instant,
 }
 
 impl Hall {
@@ -118,6 +119,7 @@ impl Hall {
             id: format!("{:016x}", rand::random::<u64>()),
             shared: Arc::clone(&shared),
             closing,
+            began: Instant::now(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::Builder::new().name("skep-gw-tunnel".into()).spawn(move || {
@@ -200,6 +202,11 @@ impl Hall {
     /// Cancelled when the gateway stops.
     pub(super) fn closing(&self) -> &CancellationToken {
         &self.closing
+    }
+
+    /// Agents that were connected to a gateway before this one have come by then.
+    pub(super) fn settled(&self) -> Instant {
+        self.began + self.config().settle
     }
 
     /// For a handshake, a greeting, a request.

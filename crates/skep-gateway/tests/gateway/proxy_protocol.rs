@@ -51,12 +51,14 @@ async fn a_trusted_authority_names_the_tenant_when_the_server_name_does_not() {
 }
 
 #[tokio::test]
-async fn an_untrusted_header_closes_the_connection() {
-    let (cell, identity, server) = cell(ProxyAccept::Optional, "10.0.0.0/8").await;
+async fn who_is_not_trusted_does_not_come_around_the_load_balancer() {
+    let (cell, identity, server) = cell(ProxyAccept::Required, "10.0.0.0/8").await;
     let header = build(address(CLIENT), cell.address, Some("a"));
-    let stream = connect_with(&cell, &header).await;
-    assert!(within(identity.handshake(stream)).await.is_err());
-    assert_eq!(cell.metrics.rejected(Rejection::ProxyUntrusted), 1);
+    for (count, said) in [(1, header.as_slice()), (2, &[])] {
+        let stream = connect_with(&cell, said).await;
+        assert!(within(identity.handshake(stream)).await.is_err());
+        assert_eq!(cell.metrics.rejected(Rejection::ProxyUntrusted), count);
+    }
     assert_eq!(server.accepted(), 0);
 }
 
@@ -69,11 +71,11 @@ async fn a_header_that_must_be_there() {
 
 #[tokio::test]
 async fn api_servers_are_told_who_the_client_is() {
-    for proxied in [false, true] {
+    for (trusted, proxied) in [(true, false), (true, true), (false, true)] {
         let cell = Cell::with(|c| {
             c.proxy.send = true;
             c.proxy.accept = ProxyAccept::Optional;
-            c.proxy.trusted = vec!["127.0.0.0/8".parse().unwrap()];
+            c.proxy.trusted = vec![if trusted { "127.0.0.0/8" } else { "10.0.0.0/8" }.parse().unwrap()];
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         cell.tenant("a");
@@ -95,7 +97,7 @@ async fn api_servers_are_told_who_the_client_is() {
             }
         })
         .await;
-        let expected = if proxied {
+        let expected = if trusted && proxied {
             (address(CLIENT), address("192.0.2.9:6443"))
         } else {
             (client.local_addr().unwrap(), cell.address)

@@ -1,5 +1,7 @@
 //! The tunnel when everything goes well, and what is said when it does not.
 
+use std::time::Duration;
+
 use skep_agent::tunnel::wire::Refusal;
 use skep_gateway::Rejection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,6 +46,21 @@ async fn a_tenant_without_nodes_fails_at_once_and_says_why() {
     let (cell, _, tenancies) = cell(&["a"], |_| ());
     let status = within(ApiServer::of(&tenancies["a"], &cell).refused(KUBELET)).await;
     assert_eq!(status, "HTTP/1.1 503 no node of this cluster is connected to the gateway (SKEP-8081)");
+}
+
+/// API servers find a gateway that was replaced sooner than agents do.
+#[tokio::test]
+async fn a_new_gateway_lets_connections_wait_for_the_first_agent() {
+    let (cell, _, tenancies) = cell(&["a"], |config| config.tunnel.settle = Duration::from_secs(600));
+    let api_server = ApiServer::of(&tenancies["a"], &cell);
+    let network = Network::of(&[(KUBELET, Place::At(echo("kubelet").await))]);
+    let agent = AgentOf { tenancy: &tenancies["a"], node: "worker-1", addresses: &[], network };
+    let comes = async {
+        until(|| cell.metrics.tunnel_connections() == 1).await;
+        agent.connect(&cell).await
+    };
+    let (mut tls, _agent) = within(async { tokio::join!(api_server.reach(KUBELET), comes) }).await;
+    assert_eq!(name_of(&mut tls, 7).await, "kubelet");
 }
 
 #[tokio::test]

@@ -115,7 +115,11 @@ pub fn cell(
     change: impl FnOnce(&mut Config),
 ) -> (Cell, Arc<Secrets>, HashMap<String, Tenancy>) {
     let secrets = Arc::new(Secrets::default());
-    let cell = Cell::with_tunnels(secrets.clone(), change);
+    let cell = Cell::with_tunnels(secrets.clone(), |config| {
+        // As one that runs for a while.
+        config.tunnel.settle = Duration::ZERO;
+        change(config);
+    });
     let tenancies = tenants.iter().map(|id| {
         let tenancy = Tenancy::new(id);
         secrets.put(&tenancy);

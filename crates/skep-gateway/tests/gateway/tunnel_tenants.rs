@@ -205,7 +205,6 @@ async fn node_agents_name_their_tenant_in_a_header() {
         let (cell, ..) = cell(&["a"], |c| {
             c.proxy.accept = accept;
             c.proxy.trusted = vec!["10.0.0.0/8".parse().unwrap()];
-            c.proxy.nodes = vec!["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
         });
         let identity = Identity::new("kubernetes.default.svc");
         let server = Passthrough::start("s", &identity).await;

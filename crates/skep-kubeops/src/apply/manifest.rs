@@ -32,6 +32,7 @@ const KINDS: &[(&str, &str, bool)] = &[
     ("DaemonSet", "daemonsets", true),
     ("Datastore", "datastores", true),
     ("Deployment", "deployments", true),
+    ("MachineClass", "machineclasses", false),
     ("Namespace", "namespaces", false),
     ("PodDisruptionBudget", "poddisruptionbudgets", true),
     ("Release", "releases", false),

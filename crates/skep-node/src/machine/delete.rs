@@ -18,7 +18,7 @@ impl MachineReconciler {
             return Ok(Next::Done);
         }
         let found = self.dereference(machine)?;
-        let tenant = match found.endpoint() {
+        let tenant = match found.endpoint(&self.config.gateway) {
             // Nobody needs the node any more, and its API server may be gone already.
             _ if found.is_leaving() => None,
             Some(endpoint) => Some(self.tenants.open(&found.key, &endpoint).await),

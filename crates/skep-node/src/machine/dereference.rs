@@ -30,14 +30,14 @@ impl Found {
         self.cluster.as_ref().is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some())
     }
 
-    /// Where the cluster serves, if it does.
-    pub(super) fn endpoint(&self) -> Option<Endpoint> {
+    /// Where the cluster serves at this gateway, if it does.
+    pub(super) fn endpoint(&self, gateway: &str) -> Option<Endpoint> {
         let conditions = &self.cluster.as_ref()?.status.as_ref()?.conditions;
         if !condition::is_true(conditions, ConditionType::Ready) {
             return None;
         }
-        let endpoint = &self.control_plane.as_ref()?.spec.endpoint;
-        Some(Endpoint { server: endpoint.server.clone(), host: endpoint.host.clone() })
+        let host = self.control_plane.as_ref()?.spec.endpoint.host.clone();
+        Some(Endpoint { server: gateway.to_owned(), host })
     }
 }
 

@@ -47,7 +47,7 @@ impl MachineReconciler {
     ) -> Result<Next, Error> {
         let made = machine.status.as_ref().and_then(|status| status.template.as_ref());
         let accepted = self.accepted(found, seen);
-        let tenant = match found.endpoint() {
+        let tenant = match found.endpoint(&self.config.gateway) {
             Some(endpoint) if made.is_some() || accepted.is_some() => {
                 Some(self.tenants.open(&found.key, &endpoint).await?)
             }

@@ -112,6 +112,7 @@ impl Bed {
         };
         Config::new(
             self.client.clone(),
+            self.server.server().to_owned(),
             HashMap::from([(Provider::Local, Ok(infrastructure))]),
             Metrics::default(),
             Recorder::new(self.client.clone(), "skep-operator", "test"),

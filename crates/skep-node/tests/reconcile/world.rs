@@ -143,6 +143,7 @@ impl World {
             clock: self.clock(),
             ..Config::new(
                 client,
+                "https://127.0.0.1:6443".to_owned(),
                 HashMap::from([(Provider::Local, local)]),
                 Metrics::default(),
                 // Events are not what is compared: they go elsewhere.

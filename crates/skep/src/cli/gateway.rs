@@ -18,7 +18,7 @@ pub struct Gateway {
     /// Address for tenants' clients [default: 127.0.0.1:6443]
     #[arg(long, env = "SKEP_GATEWAY_LISTEN", value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
-    /// Whether clients come with a PROXY header, version 2 [default: off]
+    /// Whether load balancers send a PROXY header, version 2 [default: off]
     #[arg(long, env = "SKEP_GATEWAY_PROXY_ACCEPT", value_enum)]
     pub proxy_accept: Option<ProxyAcceptArg>,
     /// Networks whose PROXY headers are believed [default: none]
@@ -27,6 +27,9 @@ pub struct Gateway {
     /// Whether API servers get a PROXY header [default: false]
     #[arg(long, env = "SKEP_GATEWAY_PROXY_SEND", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub proxy_send: Option<bool>,
+    /// How many gateways stand behind the address that nodes dial; a node's agent connects to each of them [default: 1]
+    #[arg(long, env = "SKEP_GATEWAY_TUNNEL_GATEWAYS", value_name = "NUMBER")]
+    pub tunnel_gateways: Option<usize>,
     /// Most open connections; fewer where the limit of open files says so [default: 50000]
     #[arg(long, env = "SKEP_GATEWAY_CONNECTIONS", value_name = "NUMBER")]
     pub connections: Option<usize>,
@@ -50,11 +53,11 @@ pub struct Gateway {
 /// `--proxy-accept`
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ProxyAcceptArg {
-    /// Nobody does.
+    /// None does.
     Off,
     /// Trusted networks may.
     Optional,
-    /// Everybody must, from trusted networks.
+    /// All must, from trusted networks; nobody else connects.
     Required,
 }
 
@@ -71,6 +74,7 @@ impl Gateway {
         set(&mut timeouts.hold, self.hold.map(|span| span.0));
         set(&mut timeouts.drain, self.drain.map(|span| span.0));
         set(&mut timeouts.shutdown, self.shutdown.map(|span| span.0));
+        set(&mut config.tunnel.gateways, self.tunnel_gateways);
         set(&mut config.listen, self.listen);
         config
     }
@@ -128,19 +132,20 @@ mod tests {
                 ]);
             }
         }
-        assert_eq!(args.len(), 18, "{args:?}");
+        assert_eq!(args.len(), 20, "{args:?}");
         assert_eq!(over_defaults(&args), Config::default());
     }
 
     #[test]
     fn every_setting_arrives() {
-        let args = "--listen 0.0.0.0:443 --proxy-accept required --proxy-trusted 10.0.0.0/8,::1/128 --proxy-send \
+        let args = "--listen 0.0.0.0:443 --proxy-accept required --proxy-trusted 10.0.0.0/8,::1/128 --proxy-send --tunnel-gateways 3 \
                     --connections 9 --connections-per-tenant 8 --handshake-timeout 1s --hold 2s --drain 3s --shutdown 4s";
         let config = over_defaults(&args.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         let mut expected = Config::on("0.0.0.0:443".parse().unwrap());
         expected.proxy.accept = ProxyAccept::Required;
         expected.proxy.trusted = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
         expected.proxy.send = true;
+        expected.tunnel.gateways = 3;
         (expected.limits.connections, expected.limits.connections_per_tenant) = (9, 8);
         let seconds = Duration::from_secs;
         expected.timeouts.handshake = seconds(1);

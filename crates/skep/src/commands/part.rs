@@ -99,7 +99,7 @@ pub fn operator(global: &Global, args: &part::Operator) -> Result<()> {
             starts: usize::try_from(args.starts).unwrap_or(usize::MAX),
             network: PodNetwork::Cluster,
             autoscaler: offer(args).await?,
-            infrastructures: machines::none("machines of this kind belong to an installation of `skep up`"),
+            infrastructures: machines::brought(client.clone(), args.gateway_url.clone()),
             instance: identity.clone(),
         };
         let lease = LeaseConfig::new(&args.namespace, LEASE, identity);

@@ -6,7 +6,7 @@ use crate::{
     clusters,
     hub::Hub,
     installation::{Installation, eventually, kill},
-    kills, nodes, parts,
+    kills, nodes, nodes_brought, parts,
 };
 
 /// What passes on an installation passes in a cell that is a cluster of it.
@@ -31,7 +31,11 @@ pub fn kube_on_kube(shared: &Installation) {
     step("resize", || clusters::a_resize_loses_no_request(&cell));
     cell.tenant("demo", "create configmap kept --from-literal=a=b");
     step("kill -9 of tenants' programs", || kills::each_program_of_tenants(&cell));
-    step("kill -9 of the cell's programs", || programs_of_the_cell(&cell));
+    let hosts = shared.json("get machines -l skep.dev/pool=hosts -o json");
+    let beside = hosts["items"][0]["status"]["address"].as_str().unwrap().to_owned();
+    step("a machine that somebody brings, and kill -9 of the cell's programs", || {
+        nodes_brought::to_a_cell(&cell, &beside, || programs_of_the_cell(&cell));
+    });
     step("version change", || clusters::a_version_change_loses_no_request(&cell));
     // With the installation, the machines go and come back, and all that runs on them.
     step("down and up", || {
