@@ -16,6 +16,7 @@ mod ends;
 pub(crate) mod files;
 mod halt;
 mod hands;
+mod host;
 mod launch;
 mod limits;
 mod links;

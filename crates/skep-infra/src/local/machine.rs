@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use skep_agent::config::Host;
 
 use super::{
-    Inner, bridge, cable, console, files, launch,
+    Inner, bridge, cable, console, files, host, launch,
     launch::{SHOWN, STATE, Start},
     limits::Limits,
     names::Names,
@@ -124,6 +124,7 @@ impl Inner {
 
     async fn make_bridge(&self) -> Result<()> {
         let _one_at_a_time = self.common.lock().await;
+        host::widen(&self.hands);
         bridge::make(&self.hands, &self.settings.network, &self.installation).await
     }
 
