@@ -190,6 +190,7 @@ fn ready_words(
             (enough && !machines.is_empty(), "Refused", format!("{counts}; {refused}"))
         }
         Outcome::Waits(why) => (false, "Waiting", why.clone()),
+        Outcome::Paused => (enough, "Paused", format!("{counts}; it is left alone because its cluster is")),
         Outcome::Failed(error) if !enough => (false, error.reason(), format!("{counts}; {error}")),
         _ if enough => (true, "NodesReady", counts),
         _ => (false, "NodesNotReady", format!("{counts}{}", trouble(machines))),

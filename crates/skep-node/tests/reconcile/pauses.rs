@@ -42,7 +42,7 @@ async fn nothing_is_made_changed_or_repaired_until_it_goes_on() {
     assert_eq!(says(Progressing), "False Paused: its cluster is left alone");
     assert_eq!(
         says(Ready),
-        "False NodesNotReady: 2 of 3 nodes are ready",
+        "False Paused: 2 of 3 nodes are ready; it is left alone because its cluster is",
         "what is there is still looked at"
     );
     assert!(says(RepairAllowed).starts_with("Unknown NotSeen: nothing is judged: cluster demo is paused"));

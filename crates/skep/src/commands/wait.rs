@@ -13,6 +13,7 @@ use skep_api::{
     Cluster, NodePool,
     cluster::Phase,
     condition::{self, ConditionStatus, ConditionType},
+    labels,
 };
 use skep_kubeops::{
     Cache, Object,
@@ -70,6 +71,9 @@ pub trait Awaited: Object + kube::Resource<Scope = NamespaceResourceScope> {
 
     /// What it does when no condition has a message.
     fn phase(&self) -> String;
+
+    /// The command that shows what is not as it should be.
+    fn look(named: &Named) -> String;
 }
 
 impl Awaited for Cluster {
@@ -82,6 +86,10 @@ impl Awaited for Cluster {
 
     fn phase(&self) -> String {
         self.status.as_ref().and_then(|status| status.phase).unwrap_or(Phase::Provisioning).to_string()
+    }
+
+    fn look(named: &Named) -> String {
+        format!("skep get clusters {} -n {} -o wide", named.name, named.project)
     }
 }
 
@@ -98,6 +106,11 @@ impl Awaited for NodePool {
         let (ready, desired) =
             self.status.as_ref().map_or((0, 0), |status| (status.ready_replicas, status.desired));
         format!("{ready} of {desired} nodes ready")
+    }
+
+    /// Each machine says why it is not ready.
+    fn look(named: &Named) -> String {
+        format!("skep get machines -l {}={} -n {} -o wide", labels::POOL, named.name, named.project)
     }
 }
 
@@ -296,10 +309,8 @@ fn late<K: Awaited>(what: &str, goal: &str, limit: Duration, last: &str, named: 
     let seconds = limit.as_secs();
     Error::new(code::TIMEOUT, Exit::Timeout, format!("{what} is not {goal} after {seconds} s: {last}")).help(
         format!(
-            "it goes on; see `skep get {} {} -n {} -o wide`, or wait on with `skep wait {}`",
-            K::plural(&()),
-            named.name,
-            named.project,
+            "it goes on; see `{}`, or wait on with `skep wait {}`",
+            K::look(named),
             K::kind(&()).to_lowercase()
         ),
     )
