@@ -80,6 +80,11 @@ pub fn faults(shared: &Installation) {
 /// One after the other the programs of a machine are killed. Only the pod that lost its shim starts again, and nobody outside
 /// has to do anything.
 fn programs(shared: &Installation, machine: &Machine<'_>) {
+    // Its pods stand two seconds of what a new node is marked with, and upstream takes that away some time after it is ready.
+    eventually("no node is marked as not ready", || {
+        let taints = shared.try_tenant("demo", "get nodes -o jsonpath={.items[*].spec.taints}")?;
+        taints.is_empty().then_some(())
+    });
     load(shared, "apps", "none", 6, 2);
     let before = pods(shared, "apps");
     let here: Vec<&Pod> = before.values().filter(|pod| pod.node == machine.name).collect();

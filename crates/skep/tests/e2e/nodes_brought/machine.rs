@@ -10,7 +10,8 @@ use std::{
 
 use crate::installation::{eventually, text};
 
-/// Addresses of the host and of the machine on the cable between them (TEST-NET-3: nobody's).
+/// Addresses of the host and of the machine on the cable between them (TEST-NET-3, and no more of it than is needed: it is
+/// nobody's, but some have servers there).
 pub const HOST: &str = "203.0.113.1";
 pub const BOX: &str = "203.0.113.2";
 
@@ -67,15 +68,15 @@ pub struct Machine {
 impl Machine {
     /// Beside this host, with a cable to an address of its own.
     pub fn new() -> Self {
-        let machine = Self::at(BOX);
-        ip(&format!("address add {HOST}/24 dev {}", machine.near()));
+        let machine = Self::at(&format!("{BOX}/30"));
+        ip(&format!("address add {HOST}/30 dev {}", machine.near()));
         machine
     }
 
     /// Beside the machines of an installation, on their bridge; all of them are in one /24.
     pub fn beside(address: &str) -> Self {
         let (net, _) = address.rsplit_once('.').unwrap();
-        let machine = Self::at(&format!("{net}.250"));
+        let machine = Self::at(&format!("{net}.250/24"));
         let links = Command::new("ip").args(["-brief", "-4", "address"]).output().unwrap();
         let links = text(&links.stdout);
         let bridge = links.lines().find(|line| line.contains(&format!(" {net}.1/"))).unwrap();
@@ -91,7 +92,7 @@ impl Machine {
         ip(&format!("netns add {name}"));
         ip(&format!("link add {near} type veth peer name eth0 netns {name}"));
         ip(&format!("link set {near} up"));
-        ip(&format!("-n {name} address add {address}/24 dev eth0"));
+        ip(&format!("-n {name} address add {address} dev eth0"));
         ip(&format!("-n {name} link set eth0 up"));
         ip(&format!("-n {name} link set lo up"));
         let programs = machine.dir.path().join("bin");
