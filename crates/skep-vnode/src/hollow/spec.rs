@@ -119,8 +119,12 @@ impl Spec {
         self.restart_policy.as_deref().is_some_and(|policy| policy != "Always")
     }
 
-    /// Whether a container that ended with this code is started again.
+    /// Whether a container that ended with this code is started again. An init container that did what it is for is not,
+    /// whatever its pod's policy is.
     pub fn restarts(&self, index: usize, code: i32) -> bool {
+        if code == 0 && self.role(index) == Role::Init {
+            return false;
+        }
         let spec = PodSpec { restart_policy: self.restart_policy.clone(), ..PodSpec::default() };
         self.part(index).is_some_and(|part| restarts(&part.container(), &spec, code))
     }

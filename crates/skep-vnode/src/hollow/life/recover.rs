@@ -17,11 +17,13 @@ impl Life {
             let lists = [&status.init_container_statuses, &status.container_statuses];
             lists.into_iter().flatten().flatten().find(|told| told.name == name)
         };
+        // What has ended is never played again, whatever ended it; nothing starts again after its pod's time.
+        let ended = is_terminal(status.phase.as_deref()).then_some(Stop::Deleted);
+        let deadline = spec.deadline().map(|after| began.saturating_add(after)).filter(|end| *end <= now);
         let mut life = Self {
             began,
             cells: spec.parts().map(|part| told(&part.name).map(count).unwrap_or_default()).collect(),
-            // What has ended is never played again, whatever ended it.
-            stop: is_terminal(status.phase.as_deref()).then_some(Stop::Deleted),
+            stop: ended.or(deadline.map(|_| Stop::Deadline)),
             closing: false,
         };
         for (index, part) in spec.parts().enumerate() {
@@ -30,14 +32,25 @@ impl Life {
                 life.end(spec, index, run(ended, now));
             } else if let Some(running) = told.state.as_ref().and_then(|state| state.running.as_ref()) {
                 let since = millis(running.started_at.as_ref()).unwrap_or(now);
-                life.cells[index].stage = life.run(spec, fate, index, since);
+                let stage = life.run(spec, fate, index, since);
+                // What follows from its start has followed: it must not begin anew at a time that is over.
+                life.cells[index].stage = match stage {
+                    Stage::Warming { since, up, ends }
+                        if up <= now && ends.is_none_or(|(end, _)| up <= end) =>
+                    {
+                        Stage::Running { since, ready: life.ready(spec, fate, index, up), ends }
+                    }
+                    stage => stage,
+                };
             } else if life.cells[index].last.is_some() {
                 life.cells[index].stage =
                     Stage::Waiting { until: now + Millis::from(life.cells[index].delay) };
             }
         }
-        if life.stop.is_some() {
-            life.cells.iter_mut().for_each(|cell| cell.stop(now, 0));
+        match (ended, deadline) {
+            (Some(_), _) => life.cells.iter_mut().for_each(|cell| cell.stop(now, 0)),
+            (None, Some(end)) => life.stop(fate, end, spec.grace(), Stop::Deadline),
+            (None, None) => {}
         }
         life.settle(spec, fate, now);
         life

@@ -131,6 +131,18 @@ fn init_containers_come_first_and_sidecars_end_last() {
     assert_eq!(pod.line(41_000), "Succeeded ready=False restarts=0");
 }
 
+/// As in every Deployment.
+#[test]
+fn an_init_container_runs_once_in_a_pod_that_always_restarts() {
+    let config = config();
+    let value =
+        json!({"restartPolicy": "Always", "initContainers": [{"name": "i"}], "containers": [{"name": "c"}]});
+    let mut pod = Pod::new(&config, value);
+    assert_eq!(pod.line(10_999), "Pending ready=False restarts=0");
+    assert_eq!(pod.line(11_000), "Running ready=True restarts=0");
+    assert_eq!(pod.told.init_container_statuses.clone().unwrap()[0].restart_count, 0);
+}
+
 #[test]
 fn an_init_container_that_cannot_start_fails_a_pod_that_must_not_restart() {
     let config = config();
