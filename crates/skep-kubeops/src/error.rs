@@ -34,6 +34,14 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// Text of our own that should be manifests is none; this is a defect of what it was made from.
+    #[error("the manifests of {what} cannot be read: {reason}")]
+    Unreadable {
+        /// What they are of.
+        what: &'static str,
+        /// What is wrong, and where.
+        reason: String,
+    },
     /// An object that must have a name has none; this is a defect of the builder.
     #[error("a {kind} without {field} was given to {verb}")]
     Incomplete {
@@ -162,14 +170,16 @@ impl Classify for Error {
     fn class(&self) -> ErrorClass {
         match self {
             Self::Api { source, .. } => source.class(),
-            Self::Serialise { .. } | Self::Incomplete { .. } => ErrorClass::Permanent,
+            Self::Serialise { .. } | Self::Unreadable { .. } | Self::Incomplete { .. } => {
+                ErrorClass::Permanent
+            }
         }
     }
 
     fn reason(&self) -> &'static str {
         match self {
             Self::Api { source, .. } => source.reason(),
-            Self::Serialise { .. } | Self::Incomplete { .. } => "InvalidManifest",
+            Self::Serialise { .. } | Self::Unreadable { .. } | Self::Incomplete { .. } => "InvalidManifest",
         }
     }
 }

@@ -29,23 +29,30 @@ pub struct Settings {
 }
 
 /// The objects that are wanted, in the order in which they are applied.
-pub fn objects(settings: &Settings) -> Vec<Value> {
+///
+/// # Errors
+/// A manifest that is filled in is no YAML.
+pub fn objects(settings: &Settings) -> skep_kubeops::Result<Vec<Value>> {
     let (dns, metrics) = images(settings.registry);
-    let mut texts = Vec::new();
+    let mut objects = Vec::new();
     if settings.components.dns == ComponentMode::Managed {
         let forward = if settings.forward { FORWARD } else { "" };
-        texts.push(
-            DNS.replace("{image}", &dns)
-                .replace("{address}", &settings.dns.to_string())
-                .replace("{domain}", &settings.domain)
-                .replace("{forward}", forward),
-        );
+        let text = DNS
+            .replace("{image}", &dns)
+            .replace("{address}", &settings.dns.to_string())
+            .replace("{domain}", &settings.domain)
+            .replace("{forward}", forward);
+        objects.extend(read("DNS", &text)?);
     }
     if settings.components.metrics == ComponentMode::Managed {
-        texts.push(METRICS.replace("{image}", &metrics));
+        objects.extend(read("metrics", &METRICS.replace("{image}", &metrics))?);
     }
-    // A test reads every manifest.
-    texts.iter().flat_map(|text| serde_saphyr::from_multiple::<Value>(text).unwrap_or_default()).collect()
+    Ok(objects)
+}
+
+fn read(what: &'static str, text: &str) -> skep_kubeops::Result<Vec<Value>> {
+    serde_saphyr::from_multiple(text)
+        .map_err(|error| skep_kubeops::Error::Unreadable { what, reason: error.to_string() })
 }
 
 /// Images of CoreDNS and metrics-server. Upstream's are where their own release notes and manifests say.
@@ -62,9 +69,9 @@ fn images(ours: bool) -> (String, String) {
 /// Applies them all.
 ///
 /// # Errors
-/// Of the first object that was refused; those after it have not been applied.
+/// Of the first object that was refused; those after it have not been applied. A manifest that cannot be read: none has.
 pub async fn apply(applier: &Applier, settings: &Settings) -> skep_kubeops::Result<()> {
-    for mut object in objects(settings) {
+    for mut object in objects(settings)? {
         let force = if object["kind"] == "ConfigMap" { Force::Yield } else { Force::Take };
         object["metadata"]["labels"][skep_api::labels::MANAGED_BY] = skep_api::labels::MANAGED_BY_SKEP.into();
         applier.apply_manifest(&object, force).await?;
@@ -90,7 +97,7 @@ mod tests {
     fn every_manifest_is_whole_and_filled_in() {
         let documents = |text: &str| text.lines().filter(|line| *line == "---").count() + 1;
         for forward in [true, false] {
-            let objects = objects(&settings(forward));
+            let objects = objects(&settings(forward)).unwrap();
             assert_eq!(objects.len(), documents(DNS) + documents(METRICS));
             let text = serde_json::to_string(&objects).unwrap();
             for open in ["{image}", "{address}", "{domain}", "{forward}"] {
@@ -108,10 +115,16 @@ mod tests {
     fn only_what_is_wanted() {
         let mut settings = settings(false);
         settings.components.metrics = ComponentMode::Off;
-        let text = serde_json::to_string(&objects(&settings)).unwrap();
+        let text = serde_json::to_string(&objects(&settings).unwrap()).unwrap();
         assert!(text.contains("kube-dns") && !text.contains("metrics-server") && !text.contains("forward ."));
         assert!(text.contains("skep.dev/coredns:v") && !text.contains("docker.io"));
         settings.components.dns = ComponentMode::Off;
-        assert_eq!(objects(&settings), [] as [Value; 0]);
+        assert_eq!(objects(&settings).unwrap(), [] as [Value; 0]);
+    }
+
+    #[test]
+    fn what_is_no_yaml_is_said() {
+        let error = read("DNS", "kind: {address").unwrap_err();
+        assert!(error.to_string().starts_with("the manifests of DNS cannot be read: "), "{error}");
     }
 }

@@ -22,9 +22,9 @@ pub struct Binaries {
 /// Builds what is not there of the suite for clusters of this version. A suite of one minor says nothing about a cluster of
 /// another one.
 pub async fn ensure(cluster: &KubeVersion) -> anyhow::Result<Binaries> {
-    let known = KUBERNETES.iter().filter_map(|version| Some((*version, version.parse().ok()?)));
+    let mut known = KUBERNETES.iter().filter_map(|version| Some((*version, version.parse().ok()?)));
     let same = |(_, known): &(&str, KubeVersion)| known.major_minor() == cluster.major_minor();
-    let (version, _) = known.clone().find(same).with_context(|| {
+    let (version, _) = known.find(same).with_context(|| {
         format!(
             "the cluster runs Kubernetes {cluster}, and there are suites for {}",
             KUBERNETES.join(" and ")

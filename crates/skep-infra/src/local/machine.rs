@@ -118,11 +118,12 @@ impl Inner {
             return bridge::closed(&self.hands, &network.bridge);
         }
         tracing::warn!(machine = record.name, "its network was taken away and is mended");
-        self.make_bridge().await?;
+        self.prepare_host().await?;
         cable::mend(&self.hands, record, names, network).await
     }
 
-    async fn make_bridge(&self) -> Result<()> {
+    /// What all machines share.
+    async fn prepare_host(&self) -> Result<()> {
         let _one_at_a_time = self.common.lock().await;
         host::widen(&self.hands);
         bridge::make(&self.hands, &self.settings.network, &self.installation).await
@@ -132,7 +133,7 @@ impl Inner {
     async fn start(&self, record: &Record, programs: &Directories) -> Result<()> {
         let (names, network) = (self.names(record), &self.settings.network);
         remove::clear(self, &record.name, &self.book.dir(&record.uid), &names).await?;
-        self.make_bridge().await?;
+        self.prepare_host().await?;
         cable::make(&self.hands, record, &names, network).await?;
         if let Some(link) = self.settings.between_zones {
             zones::worsen(&self.hands, record, &names, link).await?;

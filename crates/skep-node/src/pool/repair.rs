@@ -97,7 +97,7 @@ impl NodePoolReconciler {
         };
         let ill = machines.iter().any(ill);
         let sight = match sight {
-            _ if super::is_paused(cluster) => {
+            _ if matches!(outcome, Outcome::Paused) => {
                 Sight::Blind(format!("cluster {} is paused", pool.spec.cluster))
             }
             // A process that has just begun: it need not say of all pools at once that it has not looked at them. Nothing
