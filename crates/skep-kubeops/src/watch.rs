@@ -3,7 +3,7 @@
 //! Guarantees: one undecodable object is an event about that object, not the
 //! end of the watch; errors are retried with a growing pause that only real
 //! progress resets; deletions missed while disconnected are reported after the
-//! next list; `managedFields` never reach memory.
+//! next list; `managedFields` and what `kubectl apply` keeps of an object never reach memory.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -13,6 +13,7 @@ use std::{
 };
 
 use futures::{Stream, StreamExt};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Client,
     runtime::watcher::{self, Event},
@@ -123,6 +124,26 @@ pub fn changes<K: Object>(
     .boxed()
 }
 
+/// Annotation in which `kubectl apply` keeps a second copy of the whole object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// Takes away what nobody here looks at, and the room that lists from JSON have beyond what they hold.
+fn slim(meta: &mut ObjectMeta) {
+    meta.managed_fields = None;
+    if let Some(annotations) = &mut meta.annotations {
+        annotations.remove(LAST_APPLIED);
+        if annotations.is_empty() {
+            meta.annotations = None;
+        }
+    }
+    if let Some(owners) = &mut meta.owner_references {
+        owners.shrink_to_fit();
+    }
+    if let Some(finalizers) = &mut meta.finalizers {
+        finalizers.shrink_to_fit();
+    }
+}
+
 type Events<K> = Pin<Box<dyn Stream<Item = Result<Event<Guard<K>>, watcher::Error>> + Send>>;
 
 struct Watch<K> {
@@ -209,7 +230,7 @@ impl<K: Object> Watch<K> {
         let key = Key::of(&guard);
         match guard.0 {
             Ok(mut object) => {
-                object.meta_mut().managed_fields = None;
+                slim(object.meta_mut());
                 self.pending.extend(self.cache.insert(key, object).map(Change::Applied));
             }
             Err(undecodable) => {
@@ -234,5 +255,32 @@ impl<K: Object> Watch<K> {
             self.stream = None;
         }
         Change::Interrupted(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+    #[test]
+    fn only_second_copies_and_empty_room_are_taken_away() {
+        let mut owners = Vec::with_capacity(4);
+        owners.push(OwnerReference::default());
+        let annotations =
+            |all: &[&str]| Some(all.iter().map(|key| ((*key).to_owned(), String::new())).collect());
+        let mut meta = ObjectMeta {
+            annotations: annotations(&[LAST_APPLIED, "mine"]),
+            owner_references: Some(owners),
+            managed_fields: Some(Vec::new()),
+            ..ObjectMeta::default()
+        };
+        slim(&mut meta);
+        assert_eq!((&meta.annotations, &meta.managed_fields), (&annotations(&["mine"]), &None));
+        let owners = meta.owner_references.unwrap();
+        assert_eq!((owners.len(), owners.capacity()), (1, 1));
+        meta = ObjectMeta { annotations: annotations(&[LAST_APPLIED]), ..ObjectMeta::default() };
+        slim(&mut meta);
+        assert_eq!(meta, ObjectMeta::default());
     }
 }

@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-pub(crate) use compact::compact;
+pub(crate) use compact::{compact, compact_status};
 pub use error::BackendError;
 pub use events::{Batch, EventHub, EventKind, PodEvent};
 pub use exec::{ExecControl, ExecRequest, ExecSession, TerminalSize};

@@ -39,7 +39,7 @@ pub(super) async fn run(
         // Events of cluster-scoped objects live in `default`, as kubectl expects.
         let namespace = note.about.namespace.as_deref().unwrap_or("default");
         let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-        let known = ledger.event(&note).and_then(|event| event.metadata.name.clone());
+        let known = ledger.event(&note).map(str::to_owned);
         let written = match (write, known) {
             (Write::Again(count), Some(name)) => {
                 let series = EventSeries { count, last_observed_time: MicroTime(Timestamp::now()) };
@@ -52,13 +52,7 @@ pub(super) async fn run(
             }
         };
         match written {
-            Ok(Ok(event)) => {
-                let kept = Event {
-                    metadata: ObjectMeta { name: event.metadata.name, ..ObjectMeta::default() },
-                    ..Event::default()
-                };
-                ledger.stored(&note, Some(kept));
-            }
+            Ok(Ok(event)) => ledger.stored(&note, event.metadata.name),
             Ok(Err(error)) => {
                 tracing::debug!(reason = note.reason, error = %crate::error::describe(&error), "event not written");
                 ledger.stored(&note, None);

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use k8s_openapi::api::events::v1::Event;
 use tokio::time::Instant;
 
 use super::{Note, QUIET};
@@ -26,8 +25,8 @@ struct Same {
 
 #[derive(Debug)]
 pub(super) struct Series {
-    /// The first event as the server has it.
-    pub(super) event: Option<Event>,
+    /// Name of the event on the server.
+    pub(super) event: Option<String>,
     /// Times seen in all.
     pub(super) count: i32,
     written: i32,
@@ -87,15 +86,15 @@ impl Ledger {
         Write::First
     }
 
-    /// Remembers the event as the server has it, or that it could not be written (`None`).
-    pub(super) fn stored(&mut self, note: &Note, event: Option<Event>) {
+    /// Remembers the name that the event has on the server, or that it could not be written (`None`).
+    pub(super) fn stored(&mut self, note: &Note, event: Option<String>) {
         if let Some(series) = self.series.get_mut(&same(note)) {
             series.event = event;
         }
     }
 
-    pub(super) fn event(&self, note: &Note) -> Option<&Event> {
-        self.series.get(&same(note)).and_then(|series| series.event.as_ref())
+    pub(super) fn event(&self, note: &Note) -> Option<&str> {
+        self.series.get(&same(note)).and_then(|series| series.event.as_deref())
     }
 
     fn make_room(&mut self, now: Instant) {
@@ -135,7 +134,7 @@ mod tests {
         let start = Instant::now();
         let note = note("a", "m");
         assert_eq!(ledger.hear(&note, start), Write::First);
-        ledger.stored(&note, Some(Event::default()));
+        ledger.stored(&note, Some("event".into()));
         for second in 1..59 {
             assert_eq!(ledger.hear(&note, start + Duration::from_secs(second)), Write::Later);
         }
@@ -160,7 +159,7 @@ mod tests {
         ledger.hear(&note, start);
         ledger.stored(&note, None);
         assert_eq!(ledger.hear(&note, start + QUIET), Write::First, "the server refused the first");
-        ledger.stored(&note, Some(Event::default()));
+        ledger.stored(&note, Some("event".into()));
         assert_eq!(ledger.hear(&note, start + QUIET + ENDS), Write::First, "a new series");
     }
 

@@ -1,6 +1,8 @@
 //! Which event is new, which repeats a known one, and which is one too many.
 
+use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher as _;
 
 use jiff::Timestamp;
 
@@ -64,12 +66,14 @@ struct Bucket {
     filled: Timestamp,
 }
 
-/// Memory of what was written, bounded.
+/// Memory of what was written, bounded. Events and objects are known by a hash that nobody outside can foresee: the texts
+/// would be most of what is remembered.
 #[derive(Default)]
 pub struct Correlator {
-    known: HashMap<Key, Known>,
-    order: VecDeque<Key>,
-    buckets: HashMap<String, Bucket>,
+    hasher: RandomState,
+    known: HashMap<u64, Known>,
+    order: VecDeque<u64>,
+    buckets: HashMap<u64, Bucket>,
     serial: u32,
 }
 
@@ -79,7 +83,8 @@ impl Correlator {
         if !self.allowed(&key.object, now) {
             return Verdict::Drop;
         }
-        if let Some(known) = self.known.get_mut(key) {
+        let id = self.hasher.hash_one(key);
+        if let Some(known) = self.known.get_mut(&id) {
             known.count = known.count.saturating_add(1);
             return Verdict::Again { name: known.name.clone(), count: known.count };
         }
@@ -90,27 +95,29 @@ impl Correlator {
         {
             self.known.remove(&oldest);
         }
-        self.order.push_back(key.clone());
-        self.known.insert(key.clone(), Known { name: name.clone(), count: 1 });
+        self.order.push_back(id);
+        self.known.insert(id, Known { name: name.clone(), count: 1 });
         Verdict::First { name }
     }
 
     /// The event could not be written: the next one like it is a first one again.
     pub fn forget(&mut self, key: &Key) {
-        self.known.remove(key);
-        self.order.retain(|known| known != key);
+        let id = self.hasher.hash_one(key);
+        self.known.remove(&id);
+        self.order.retain(|known| *known != id);
     }
 
     fn allowed(&mut self, object: &str, now: Timestamp) -> bool {
         let since = |then: Timestamp| now.duration_since(then).as_secs_f64().max(0.0);
-        if self.buckets.len() >= REMEMBERED && !self.buckets.contains_key(object) {
+        let id = self.hasher.hash_one(object);
+        if self.buckets.len() >= REMEMBERED && !self.buckets.contains_key(&id) {
             // Buckets that are full again remember nothing.
             self.buckets.retain(|_, bucket| bucket.tokens + since(bucket.filled) / REFILL_SECONDS < BURST);
             if self.buckets.len() >= REMEMBERED {
                 return false;
             }
         }
-        let bucket = self.buckets.entry(object.to_owned()).or_insert(Bucket { tokens: BURST, filled: now });
+        let bucket = self.buckets.entry(id).or_insert(Bucket { tokens: BURST, filled: now });
         bucket.tokens = (bucket.tokens + since(bucket.filled) / REFILL_SECONDS).min(BURST);
         bucket.filled = now;
         let allowed = bucket.tokens >= 1.0;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 
-use crate::backend::compact;
+use crate::backend::{compact, compact_status};
 
 /// Annotation in which `kubectl apply` keeps a second copy of the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -12,12 +12,13 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Splits a pod into what should run (shared with the backend, replaced only when it changes) and its status.
 #[must_use]
 pub fn split(mut pod: Pod) -> (Arc<Pod>, Arc<PodStatus>) {
-    let status = pod.status.take().unwrap_or_default();
+    let mut status = pod.status.take().unwrap_or_default();
     pod.metadata.managed_fields = None;
     if let Some(annotations) = &mut pod.metadata.annotations {
         annotations.remove(LAST_APPLIED);
     }
     compact(&mut pod);
+    compact_status(&mut status);
     (Arc::new(pod), Arc::new(status))
 }
 

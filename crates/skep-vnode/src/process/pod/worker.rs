@@ -83,12 +83,15 @@ impl Worker {
     ) -> Self {
         let identity = Arc::new(identity);
         let reporter = Reporter::new(site.hub.clone(), identity.clone());
-        let slots = Place::all(&pod)
+        let mut slots: Vec<_> = Place::all(&pod)
             .into_iter()
-            .filter_map(|place| Some(Slot::new(place, place.of(&pod)?.name.clone())));
+            .filter_map(|place| Some(Slot::new(place, place.of(&pod)?.name.clone())))
+            .collect();
+        // Kept as long as the pod, and the room for four that the iterator begins with is kilobytes.
+        slots.shrink_to_fit();
         Self {
             face: Arc::new(Face::new(identity.clone(), pod.clone())),
-            slots: slots.collect(),
+            slots,
             sandbox: sandbox.unwrap_or_else(|| sandbox_of_this_boot(0)),
             site,
             identity,
@@ -275,7 +278,10 @@ impl Worker {
             let one = |slot: &Slot| {
                 Some(status::of(slot, slot.place.of(&self.pod)?, &self.identity.uid, default, now))
             };
-            slots.filter_map(one).collect()
+            let mut statuses: Vec<_> = slots.filter_map(one).collect();
+            // As the slots: a status has 752 bytes.
+            statuses.shrink_to_fit();
+            statuses
         };
         let begun = self.slots.iter().any(|s| !matches!(s.now, Now::Idle));
         let lifecycle = match self.stop {
