@@ -23,6 +23,7 @@ mod lag;
 mod queue;
 mod run;
 mod trigger;
+mod unreadable;
 
 pub use trigger::Trigger;
 

@@ -66,14 +66,4 @@ pub trait Reconciler: Send + Sync + 'static {
     fn deleted(&self, object: &Key) {
         let _ = object;
     }
-
-    /// The API server sent an object this version cannot read.
-    ///
-    /// Called once per version of the object; the default does nothing because
-    /// the runner already logs it, counts it and, with a recorder, publishes an
-    /// event. Override it to write a condition with an untyped patch.
-    fn undecodable(&self, object: &Key, error: &str) -> impl Future<Output = ()> + Send {
-        let _ = (object, error);
-        async {}
-    }
 }

@@ -26,6 +26,7 @@ pub mod network;
 pub mod node_pool;
 pub mod pod;
 pub mod refusal;
+pub mod refused;
 pub mod repair;
 pub mod resolve;
 pub mod rollout;

@@ -2,12 +2,9 @@
 //!
 //! Each refusal is a condition reason, an error code with a page, and a sentence that lists what would be accepted.
 
-use std::fmt;
-
 use skep_api::Code;
 
-/// Names listed in one message before the rest is counted.
-const LISTED: usize = 20;
+use crate::refused::{Reason, list};
 
 /// One reason why a spec is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,11 +130,6 @@ impl Refusal {
         self.row().0
     }
 
-    /// Error code, with one page each.
-    pub fn code(&self) -> Code {
-        Code::new(self.row().1)
-    }
-
     fn row(&self) -> (&'static str, u16) {
         match self {
             Self::UnknownVersion { .. } => ("UnknownVersion", 4001),
@@ -156,49 +148,14 @@ impl Refusal {
     }
 }
 
-/// Every reason at once, so that a person repairs a spec in one go. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    first: Refusal,
-    more: Vec<Refusal>,
-}
-
-impl Refused {
-    /// The reasons collected so far, or `value` when there are none.
-    pub(crate) fn unless_empty<T>(reasons: Vec<Refusal>, value: T) -> Result<T, Self> {
-        let mut reasons = reasons.into_iter();
-        match reasons.next() {
-            Some(first) => Err(Self { first, more: reasons.collect() }),
-            None => Ok(value),
-        }
-    }
-
-    /// These reasons and the others; one that is in both is named once.
-    pub(crate) fn and(mut self, other: Self) -> Self {
-        for refusal in std::iter::once(other.first).chain(other.more) {
-            if self.first != refusal && !self.more.contains(&refusal) {
-                self.more.push(refusal);
-            }
-        }
-        self
-    }
-
-    /// The one that names the condition.
-    pub fn first(&self) -> &Refusal {
-        &self.first
-    }
-
-    /// All of them, the most basic first.
-    pub fn all(&self) -> impl Iterator<Item = &Refusal> {
-        std::iter::once(&self.first).chain(&self.more)
+impl Reason for Refusal {
+    fn code(&self) -> Code {
+        Code::new(self.row().1)
     }
 }
 
-impl From<Refusal> for Refused {
-    fn from(first: Refusal) -> Self {
-        Self { first, more: Vec::new() }
-    }
-}
+/// All reasons why a spec is refused.
+pub type Refused = crate::refused::Refused<Refusal>;
 
 /// Both values, or the reasons of both.
 pub(crate) fn both<A, B>(a: Result<A, Refused>, b: Result<B, Refused>) -> Result<(A, B), Refused> {
@@ -206,28 +163,6 @@ pub(crate) fn both<A, B>(a: Result<A, Refused>, b: Result<B, Refused>) -> Result
         (Ok(a), Ok(b)) => Ok((a, b)),
         (Err(a), Err(b)) => Err(a.and(b)),
         (Err(refused), Ok(_)) | (Ok(_), Err(refused)) => Err(refused),
-    }
-}
-
-impl std::error::Error for Refused {}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, refusal) in self.all().enumerate() {
-            if at > 0 {
-                f.write_str("; ")?;
-            }
-            write!(f, "{refusal} ({})", refusal.code())?;
-        }
-        Ok(())
-    }
-}
-
-fn list(names: &[String]) -> String {
-    match names.len() {
-        0 => "none".to_owned(),
-        n if n <= LISTED => names.join(", "),
-        n => format!("{} and {} more", names[..LISTED].join(", "), n - LISTED),
     }
 }
 

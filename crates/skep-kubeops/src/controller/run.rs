@@ -14,7 +14,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Controller, REST, Signal, Targets, Trigger, filter::Filter, lag::Lag, queue::Queue};
+use super::{Controller, REST, Signal, Targets, Trigger, filter::Filter, lag::Lag, queue::Queue, unreadable};
 use crate::{
     Classify, ErrorClass, Key, Next, Reconciler,
     backoff::{Backoffs, jittered},
@@ -42,7 +42,7 @@ pub(super) struct Runner<R: Reconciler> {
     backoffs: Backoffs<Key>,
     tasks: JoinSet<End>,
     running: HashMap<Id, Running<R::Object>>,
-    /// Side work that has no object in the queue: callbacks for undecodable objects.
+    /// Side work that has no object in the queue: what is told about undecodable ones.
     asides: JoinSet<()>,
     open: bool,
 }
@@ -181,16 +181,20 @@ impl<R: Reconciler> Runner<R> {
         let controller = R::name();
         tracing::warn!(controller, object = %key, error = bad.error, "object cannot be read");
         self.controller.metrics.undecodable(controller);
+        let message = format!("this version of skep cannot read {key}: {}; correct the object", bad.error);
+        let version = bad.metadata.resource_version.clone();
         if let Some(recorder) = &self.controller.recorder {
-            let about = watch::Guard::<R::Object>(Err(bad.clone())).object_ref(&());
-            let message =
-                format!("this version of skep cannot read {key}: {}; correct the object", bad.error);
-            recorder.publish_about(about, Severity::Warning, "Undecodable", "Decode", message);
+            let about = watch::Guard::<R::Object>(Err(bad)).object_ref(&());
+            recorder.publish_about(about, Severity::Warning, unreadable::REASON, "Decode", message.clone());
         }
-        let reconciler = Arc::clone(&self.controller.reconciler);
+        let client = self.controller.client.clone();
         let deadline = self.controller.deadline;
         self.asides.spawn(async move {
-            let _ = timeout(deadline, reconciler.undecodable(&key, &bad.error)).await;
+            let told =
+                timeout(deadline, unreadable::tell::<R::Object>(&client, &key, version, message)).await;
+            if let Ok(Err(error)) = told {
+                tracing::warn!(controller, %error, "it could not be told that an object cannot be read");
+            }
         });
     }
 

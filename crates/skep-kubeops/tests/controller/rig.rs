@@ -92,11 +92,6 @@ impl Reconciler for Holding {
     fn deleted(&self, object: &Key) {
         self.events.send(("deleted", object.to_string())).unwrap();
     }
-
-    async fn undecodable(&self, object: &Key, error: &str) {
-        assert!(!error.is_empty());
-        self.events.send(("undecodable", object.to_string())).unwrap();
-    }
 }
 
 /// A running controller and its server.
@@ -164,10 +159,6 @@ impl Rig {
 
     pub async fn deleted(&mut self) -> String {
         self.event("deleted").await
-    }
-
-    pub async fn undecodable(&mut self) -> String {
-        self.event("undecodable").await
     }
 
     async fn event(&mut self, wanted: &str) -> String {

@@ -1,11 +1,8 @@
 //! Why a pool or a machine cannot be what its spec asks for.
 
-use std::fmt;
-
 use skep_api::Code;
 
-/// Names listed in one message before the rest is counted.
-const LISTED: usize = 20;
+use crate::refused::{Reason, list};
 
 /// One reason why a spec is refused: a condition reason, an error code, and a sentence that says what would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,11 +96,6 @@ impl Refusal {
         self.row().0
     }
 
-    /// Error code, with one page each.
-    pub fn code(&self) -> Code {
-        Code::new(self.row().1)
-    }
-
     fn row(&self) -> (&'static str, u16) {
         match self {
             Self::NoSuchCluster { .. } => ("NoSuchCluster", 8050),
@@ -118,61 +110,14 @@ impl Refusal {
     }
 }
 
-/// Every reason at once, so that a person repairs a spec in one go. Never empty.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    first: Refusal,
-    more: Vec<Refusal>,
-}
-
-impl Refused {
-    /// `value`, or the reasons if there are any.
-    pub(super) fn unless_empty<T>(reasons: Vec<Refusal>, value: T) -> Result<T, Self> {
-        let mut reasons = reasons.into_iter();
-        match reasons.next() {
-            Some(first) => Err(Self { first, more: reasons.collect() }),
-            None => Ok(value),
-        }
-    }
-
-    /// The one that names the condition.
-    pub fn first(&self) -> &Refusal {
-        &self.first
-    }
-
-    /// All of them, the most basic first.
-    pub fn all(&self) -> impl Iterator<Item = &Refusal> {
-        std::iter::once(&self.first).chain(&self.more)
+impl Reason for Refusal {
+    fn code(&self) -> Code {
+        Code::new(self.row().1)
     }
 }
 
-impl From<Refusal> for Refused {
-    fn from(first: Refusal) -> Self {
-        Self { first, more: Vec::new() }
-    }
-}
-
-impl std::error::Error for Refused {}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, refusal) in self.all().enumerate() {
-            if at > 0 {
-                f.write_str("; ")?;
-            }
-            write!(f, "{refusal} ({})", refusal.code())?;
-        }
-        Ok(())
-    }
-}
-
-fn list(names: &[String]) -> String {
-    match names.len() {
-        0 => "none".to_owned(),
-        n if n <= LISTED => names.join(", "),
-        n => format!("{} and {} more", names[..LISTED].join(", "), n - LISTED),
-    }
-}
+/// All reasons why a spec is refused.
+pub type Refused = crate::refused::Refused<Refusal>;
 
 fn elsewhere(others: &[String]) -> String {
     if others.is_empty() {

@@ -34,9 +34,15 @@ pub struct CreateNodePool {
     /// Cluster that gets the nodes
     #[arg(long, short = 'c')]
     pub cluster: String,
-    /// How many nodes
-    #[arg(long, default_value_t = 1)]
-    pub replicas: i32,
+    /// How many nodes; 1, or the fewest that autoscaling leaves, when not set
+    #[arg(long)]
+    pub replicas: Option<i32>,
+    /// Fewest nodes that autoscaling leaves
+    #[arg(long, requires = "max", default_value_if("max", clap::builder::ArgPredicate::IsPresent, "0"))]
+    pub min: Option<i32>,
+    /// Most nodes that autoscaling brings; without it the pool is not scaled
+    #[arg(long)]
+    pub max: Option<i32>,
     /// Machine class; see `skep get machineclasses`
     #[arg(long, value_name = "CLASS")]
     pub class: String,

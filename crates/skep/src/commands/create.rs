@@ -13,7 +13,7 @@ use skep_api::{
     Cluster, ClusterSpec, NodePool, NodePoolSpec, NodeTemplate,
     cluster::{Channel, Size},
     machine::KubeletSettings,
-    node_pool::{Drain, Repair, Update},
+    node_pool::{Drain, Repair, Scaling, Update},
     resources::Availability,
 };
 use skep_kubeops::{
@@ -165,10 +165,13 @@ fn pool(args: &CreateNodePool) -> NodePool {
         kubelet: KubeletSettings::default(),
         runtimes: Vec::new(),
     };
+    let bounds = args.min.zip(args.max);
+    let scaling = bounds.map(|(min, max)| Scaling { min, max, remove: Vec::new() });
     let spec = NodePoolSpec {
         cluster: args.cluster.clone(),
-        replicas: Some(args.replicas),
-        scaling: None,
+        // With bounds the number is the autoscaler's to say.
+        replicas: args.replicas.or_else(|| scaling.is_none().then_some(1)),
+        scaling,
         zones: args.zones.clone(),
         template,
         update: Update::default(),
@@ -239,6 +242,25 @@ mod tests {
         let line = "skep create cluster web -n team --version v1.35.4 --size large --profile standard --availability highly-available";
         insta::assert_snapshot!(format::yaml(&parse(line)).unwrap());
         assert_eq!(parse("skep create cluster web --channel preview").spec.channel, Some(Channel::Preview));
+    }
+
+    #[test]
+    fn pools_with_bounds_leave_the_number_to_the_autoscaler() {
+        let spec = |rest: &str| {
+            let line = format!("skep create nodepool n -c web --class c{rest}");
+            match Cli::try_parse_from(line.split(' ')).map(|cli| cli.command) {
+                Ok(Command::Create(Create::Nodepool(args))) => Some(pool(&args).spec),
+                _ => None,
+            }
+        };
+        let shape = |rest: &str| {
+            spec(rest).map(|spec| (spec.replicas, spec.scaling.map(|bounds| (bounds.min, bounds.max))))
+        };
+        assert_eq!(shape(""), Some((Some(1), None)));
+        assert_eq!(shape(" --replicas 3"), Some((Some(3), None)));
+        assert_eq!(shape(" --max 5"), Some((None, Some((0, 5)))));
+        assert_eq!(shape(" --min 2 --max 5 --replicas 3"), Some((Some(3), Some((2, 5)))));
+        assert_eq!(shape(" --min 2"), None);
     }
 
     #[test]

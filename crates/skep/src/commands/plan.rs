@@ -99,7 +99,7 @@ async fn plan(client: &Client, outlook: &Outlook, document: Value, project: &str
     let running = outlook.control_plane(&wanted.object).await?;
     let foreseen = outlook
         .foresee(&wanted.object, running.as_ref())
-        .map_err(|refused| refusal(refused.first().code(), &wanted.what, &refused))?;
+        .map_err(|refused| refusal(refused.code(), &wanted.what, &refused))?;
     Ok(wanted.planned("Cluster", Steps::Cluster(Box::new(foreseen.plan))))
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn plan(client: &Client, document: Value, project: &str) -> Res
     let facts = facts(client, &wanted).await?;
     let status = wanted.existing.as_ref().and_then(|pool| pool.status.as_ref());
     let course = steer(&wanted.object.spec, status, &facts).map_err(|unresolved| match unresolved {
-        Unresolved::Refused(refused) => refusal(refused.first().code(), &wanted.what, &refused),
+        Unresolved::Refused(refused) => refusal(refused.code(), &wanted.what, &refused),
         Unresolved::Waits(why) => Error::new(code::INVALID, Exit::Refused, format!("{}: {why}", wanted.what)),
     })?;
     let machines = match &wanted.existing {
