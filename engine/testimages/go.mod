@@ -2,10 +2,7 @@ module skep.dev/engine/testimages
 
 go 1.26.0
 
-require (
-	k8s.io/kubernetes v1.36.3
-	k8s.io/sample-apiserver v0.36.3
-)
+require k8s.io/kubernetes v1.36.3
 
 require (
 	cel.dev/expr v0.25.1 // indirect

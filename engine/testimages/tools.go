@@ -5,7 +5,4 @@
 // packages by their own names.
 package testimages
 
-import (
-	_ "k8s.io/kubernetes/test/images/agnhost"
-	_ "k8s.io/sample-apiserver"
-)
+import _ "k8s.io/kubernetes/test/images/agnhost"

@@ -29,11 +29,13 @@ const OS_RELEASE: &str =
 pub async fn ensure(layout: &Layout) -> anyhow::Result<Vec<String>> {
     let engine = Engine::from_env()?;
     let progress = Lines::stderr();
-    let programs = engine.ensure_recipe(&recipe()?, &progress).await?;
+    let programs = engine.ensure_recipe(&programs()?, &progress).await?;
+    let sample = engine.ensure_recipe(&sample_apiserver()?, &progress).await?;
     let pause = engine.ensure(&skep_engine::pause_image(), &progress).await?;
     let etcd = engine.ensure(&skep_engine::etcd_image(), &progress).await?;
     let scratch = tempfile::tempdir()?;
-    let parts = Parts { programs, pause, etcd, root: scratch.path().join("root"), upstream: upstream()? };
+    let root = scratch.path().join("root");
+    let parts = Parts { programs, sample, pause, etcd, root, upstream: upstream()? };
     userland::unpack(scratch.path(), &parts.root).await?;
     let mut made = Vec::new();
     for (names, image) in parts.images()? {
@@ -48,7 +50,7 @@ pub async fn ensure(layout: &Layout) -> anyhow::Result<Vec<String>> {
 /// Upstream's server for tests alone: what it answers shows which pod did.
 pub async fn application(layout: &Layout) -> anyhow::Result<String> {
     let engine = Engine::from_env()?;
-    let programs = engine.ensure_recipe(&recipe()?, &Lines::stderr()).await?;
+    let programs = engine.ensure_recipe(&programs()?, &Lines::stderr()).await?;
     let name: Name = "skep.dev/demo/agnhost:2.63.0".parse()?;
     let image = image(vec![program(&programs, "agnhost", "agnhost", 0o755)?], &["/agnhost"], &[]);
     layout.add(&image, std::slice::from_ref(&name), "")?;
@@ -58,6 +60,7 @@ pub async fn application(layout: &Layout) -> anyhow::Result<String> {
 /// What images are made of.
 struct Parts {
     programs: Artifact,
+    sample: Artifact,
     pause: Artifact,
     etcd: Artifact,
     /// The unpacked Debian packages.
@@ -105,7 +108,7 @@ impl Parts {
             vec![of("nonewprivs:1.4"), of("nonewprivs:1.3")],
             image(vec![userland.clone(), setuid], &[], &["nnp"]),
         ));
-        let server = program(&self.programs, "sample-apiserver", "sample-apiserver", 0o755)?;
+        let server = program(&self.sample, "sample-apiserver", "sample-apiserver", 0o755)?;
         let server = image(vec![userland.clone(), server], &["/sample-apiserver"], &[]);
         all.push((vec![of("sample-apiserver:1.29.2")], server));
         let mut etcd = program(&self.etcd, "etcd", "usr/local/bin/etcd", 0o755)?;
@@ -157,32 +160,60 @@ fn upstream() -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
 }
 
-fn recipe() -> anyhow::Result<Recipe> {
-    macro_rules! file {
-        ($name:literal) => {
-            SourceFile {
-                name: $name.to_owned(),
-                content: Cow::Borrowed(
-                    include_bytes!(concat!("../../../engine/testimages/", $name)).as_slice(),
-                ),
-            }
-        };
-    }
-    let files = vec![file!("go.mod"), file!("go.sum"), file!("tools.go"), file!("nnp/main.go")];
-    let image: ImageRef = format!("skep.dev/testimages:{}", KUBERNETES[0]).parse()?;
-    let outputs = [
-        ("agnhost", "k8s.io/kubernetes/test/images/agnhost"),
-        ("sample-apiserver", "k8s.io/sample-apiserver"),
-        ("nnp", "./nnp"),
-    ];
-    let output = |(file, package): (&str, &str)| Output {
-        file: file.to_owned(),
+/// Sources of a module below `engine/`.
+macro_rules! sources {
+    ($module:literal: $($name:literal),+) => {
+        vec![$(SourceFile {
+            name: $name.to_owned(),
+            content: Cow::Borrowed(
+                include_bytes!(concat!("../../../engine/", $module, "/", $name)).as_slice(),
+            ),
+        }),+]
+    };
+}
+
+/// Upstream's own programs for tests, of the newest suite: they do what older suites ask for.
+fn programs() -> anyhow::Result<Recipe> {
+    let files = sources!("testimages": "go.mod", "go.sum", "tools.go", "nnp/main.go");
+    let outputs = [("agnhost", "k8s.io/kubernetes/test/images/agnhost"), ("nnp", "./nnp")];
+    recipe("testimages", KUBERNETES[0], files, &outputs)
+}
+
+/// The sample of an aggregated API server, of the oldest minor: it asks its cluster for all kinds that its minor has, and is
+/// not ready while one is missing.
+fn sample_apiserver() -> anyhow::Result<Recipe> {
+    let files = sources!("sample-apiserver": "go.mod", "go.sum", "tools.go");
+    let oldest = KUBERNETES.last().context("there is no Kubernetes")?;
+    recipe("sample-apiserver", oldest, files, &[("sample-apiserver", "k8s.io/sample-apiserver")])
+}
+
+fn recipe(
+    name: &str,
+    version: &str,
+    files: Vec<SourceFile>,
+    outputs: &[(&str, &str)],
+) -> anyhow::Result<Recipe> {
+    let image: ImageRef = format!("skep.dev/{name}:{version}").parse()?;
+    let output = |(file, package): &(&str, &str)| Output {
+        file: (*file).to_owned(),
         verb: Verb::Build,
-        package: package.to_owned(),
+        package: (*package).to_owned(),
         tags: Vec::new(),
         ldflags: String::new(),
         links: Vec::new(),
     };
-    let module = GoModule { name: "testimages".to_owned(), files, modfile: None };
-    Ok(Recipe::built(image, module, outputs.map(output).to_vec()))
+    let module = GoModule { name: name.to_owned(), files, modfile: None };
+    Ok(Recipe::built(image, module, outputs.iter().map(output).collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sample_is_of_the_oldest_minor() {
+        let module = include_str!("../../../engine/sample-apiserver/go.mod");
+        let oldest = KUBERNETES.last().unwrap().replace("v1.", "v0.");
+        assert!(module.contains(&format!("k8s.io/sample-apiserver {oldest}\n")), "{module}");
+    }
 }
