@@ -3,6 +3,18 @@
 //! Guarantees: exactly the listed tests run, each is accounted for by name, and one that did not run counts as much as
 //! one that failed. Tests that need a node are run like the others and shown with what really happened to them.
 
+/// Sources of a Go module below `engine/`.
+macro_rules! sources {
+    ($module:literal: $($name:literal),+) => {
+        vec![$(skep_engine::SourceFile {
+            name: $name.to_owned(),
+            content: std::borrow::Cow::Borrowed(
+                include_bytes!(concat!("../../../engine/", $module, "/", $name)).as_slice(),
+            ),
+        }),+]
+    };
+}
+
 mod binaries;
 mod cluster;
 mod images;

@@ -12,7 +12,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use skep_api::Cluster;
-use skep_kubeops::{Applier, Classify, Controller, ErrorClass, Next, Reconciler};
+use skep_kubeops::{Applier, Controller, Error, Next, Reconciler};
 use skep_testkit::ApiServer;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -25,29 +25,15 @@ struct Ready {
     seen: mpsc::UnboundedSender<String>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-struct Failed(#[from] skep_kubeops::Error);
-
-impl Classify for Failed {
-    fn class(&self) -> ErrorClass {
-        self.0.class()
-    }
-
-    fn reason(&self) -> &'static str {
-        self.0.reason()
-    }
-}
-
 impl Reconciler for Ready {
     type Object = Cluster;
-    type Error = Failed;
+    type Error = Error;
 
     fn name() -> &'static str {
         "ready"
     }
 
-    async fn reconcile(&self, cluster: Arc<Cluster>) -> Result<Next, Failed> {
+    async fn reconcile(&self, cluster: Arc<Cluster>) -> Result<Next, Error> {
         let status = serde_json::from_value(json!({"kubeconfigSecret": "kept", "conditions": [{
             "type": "Ready", "status": "True", "reason": "Serving", "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z",

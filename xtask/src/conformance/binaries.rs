@@ -1,6 +1,5 @@
 //! The suite and its runner, built from upstream's modules by the engine and kept in its cache.
 
-use std::borrow::Cow;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -46,25 +45,11 @@ pub async fn ensure(cluster: &KubeVersion) -> anyhow::Result<Binaries> {
 
 /// `minor` like `1.36`.
 fn recipe(version: &str, minor: &str) -> anyhow::Result<Recipe> {
-    macro_rules! file {
-        ($name:literal) => {
-            SourceFile {
-                name: $name.to_owned(),
-                content: Cow::Borrowed(
-                    include_bytes!(concat!("../../../engine/conformance/", $name)).as_slice(),
-                ),
-            }
-        };
-    }
     let modfile = format!("conformance-{minor}.mod");
-    let all = [
-        file!("go.mod"),
-        file!("conformance-1.35.mod"),
-        file!("conformance-1.35.sum"),
-        file!("conformance-1.36.mod"),
-        file!("conformance-1.36.sum"),
-        file!("tools.go"),
-    ];
+    let all = sources!(
+        "conformance": "go.mod", "conformance-1.35.mod", "conformance-1.35.sum", "conformance-1.36.mod",
+        "conformance-1.36.sum", "tools.go"
+    );
     let other = |file: &SourceFile| file.name.starts_with("conformance-") && !file.name.contains(minor);
     let files = all.into_iter().filter(|file| !other(file)).collect();
     let image: ImageRef = format!("skep.dev/conformance:{version}").parse()?;

@@ -5,7 +5,6 @@
 
 mod userland;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -158,18 +157,6 @@ fn upstream() -> anyhow::Result<PathBuf> {
         .context("cannot run go")?;
     anyhow::ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(PathBuf::from(String::from_utf8(output.stdout)?.trim()))
-}
-
-/// Sources of a module below `engine/`.
-macro_rules! sources {
-    ($module:literal: $($name:literal),+) => {
-        vec![$(SourceFile {
-            name: $name.to_owned(),
-            content: Cow::Borrowed(
-                include_bytes!(concat!("../../../engine/", $module, "/", $name)).as_slice(),
-            ),
-        }),+]
-    };
 }
 
 /// Upstream's own programs for tests, of the newest suite: they do what older suites ask for.

@@ -192,9 +192,12 @@ impl<R: Reconciler> Runner<R> {
         self.asides.spawn(async move {
             let told =
                 timeout(deadline, unreadable::tell::<R::Object>(&client, &key, version, message)).await;
-            if let Ok(Err(error)) = told {
-                tracing::warn!(controller, %error, "it could not be told that an object cannot be read");
-            }
+            let failed = match told {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => format!("no answer within {} s", deadline.as_secs()),
+            };
+            tracing::warn!(controller, object = %key, error = failed, "its condition could not be written");
         });
     }
 

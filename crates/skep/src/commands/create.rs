@@ -61,6 +61,9 @@ pub async fn run(global: &Global, args: &Create) -> Result<()> {
             let how = How { wait: !args.no_wait, limit: args.timeout.0, output: args.output };
             if one(global, &args.named, &pool(args), &how, ready(())).await? {
                 output::note(&format!("next: `skep get machines{}`", project(&args.named)));
+                if args.max.is_some() {
+                    output::note("it is scaled when its cluster has `spec.components.autoscaler: Managed`");
+                }
             }
             Ok(())
         }
