@@ -6,6 +6,8 @@
 //! register nodes and report them, hold their leases, read pods that run, report them and remove those that were deleted.
 //! No secrets, no workloads, nothing of anybody's authorization. Whoever deletes the account takes it back at once.
 //!
+//! The API server gives its requests the priority that kubelets have.
+//!
 //! It is wider than a kubelet's: it may report any pod and any node of that cluster. That is the price of one credential,
 //! and whoever holds it (the operator) may do more in the cluster anyway.
 
@@ -15,6 +17,10 @@ use std::time::Duration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::flowcontrol::v1::{
+    FlowDistinguisherMethod, FlowSchema, FlowSchemaSpec, PolicyRulesWithSubjects,
+    PriorityLevelConfigurationReference, ResourcePolicyRule, ServiceAccountSubject, Subject as FlowSubject,
+};
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
@@ -98,7 +104,57 @@ async fn prepare(tenant: &Applier, cluster: &Key) -> Result<(), Error> {
     tenant.apply(&role).await.map_err(failed)?;
     tenant.apply(&cluster_binding).await.map_err(failed)?;
     tenant.apply(&binding).await.map_err(failed)?;
+    for flow in flows() {
+        tenant.apply(&flow).await.map_err(failed)?;
+    }
     Ok(())
+}
+
+/// Which share of the API server serves the account: what keeps a node alive is served from that of kubelets' heartbeats,
+/// everything else from that of nodes. Without them it is one of many accounts of `kube-system`, its leases wait behind the
+/// requests of scheduler and controllers, and nodes turn not ready because others have much to do.
+///
+/// The levels are upstream's for the group `system:nodes` (`system-node-high`, `system-nodes`, in
+/// `k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap`). The precedences come before what would match accounts of `kube-system`:
+/// `system-leader-election` (100, all leases but their patches) and `kube-system-service-accounts` (900).
+fn flows() -> [FlowSchema; 2] {
+    let texts = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
+    let rule = |group: &str, resources: &[&str], namespace: &str, cluster_scope: bool| ResourcePolicyRule {
+        api_groups: texts(&[group]),
+        resources: texts(resources),
+        verbs: texts(&["*"]),
+        namespaces: (!namespace.is_empty()).then(|| texts(&[namespace])),
+        cluster_scope: Some(cluster_scope),
+    };
+    let flow = |name: &str, precedence: i32, level: &str, rules: Vec<ResourcePolicyRule>| FlowSchema {
+        metadata: ObjectMeta { name: Some(name.to_owned()), ..meta(None) },
+        spec: Some(FlowSchemaSpec {
+            distinguisher_method: Some(FlowDistinguisherMethod { type_: "ByUser".to_owned() }),
+            matching_precedence: Some(precedence),
+            priority_level_configuration: PriorityLevelConfigurationReference { name: level.to_owned() },
+            rules: Some(vec![PolicyRulesWithSubjects {
+                non_resource_rules: None,
+                resource_rules: Some(rules),
+                subjects: vec![FlowSubject {
+                    kind: "ServiceAccount".to_owned(),
+                    service_account: Some(ServiceAccountSubject {
+                        name: ACCOUNT.to_owned(),
+                        namespace: NAMESPACE.to_owned(),
+                    }),
+                    ..FlowSubject::default()
+                }],
+            }]),
+        }),
+        status: None,
+    };
+    let alive = vec![
+        rule("", &["nodes", "nodes/status"], "", true),
+        rule("coordination.k8s.io", &["leases"], LEASES, false),
+    ];
+    [
+        flow("skep-hollow-nodes-high", 90, "node-high", alive),
+        flow(ACCOUNT, 510, "system", vec![rule("*", &["*"], "*", true)]),
+    ]
 }
 
 /// What the account may do everywhere, and in the namespace of leases.

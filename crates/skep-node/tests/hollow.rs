@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, Secret, ServiceAccount};
+use k8s_openapi::api::flowcontrol::v1::FlowSchema;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::{Api, Client};
@@ -60,6 +61,22 @@ async fn hollow_nodes_may_be_nodes_and_nothing_else() {
         .await
         .unwrap();
     Api::<Pod>::all(client.clone()).list(&ListParams::default()).await.unwrap();
+
+    // Heartbeats are served from the share of kubelets' heartbeats, pods from that of nodes.
+    for (flow, path) in [
+        ("skep-hollow-nodes-high", "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/h-1"),
+        ("skep-hollow-nodes-high", "/api/v1/nodes/h-1"),
+        ("skep-hollow-nodes", "/api/v1/pods"),
+    ] {
+        let schema = Api::<FlowSchema>::all(hub.clone()).get(flow).await.unwrap();
+        until(&format!("{path} in {flow}"), || async {
+            let request = http::Request::get(path).body(kube::client::Body::empty()).unwrap();
+            let answer = client.send(request).await.unwrap();
+            let served = answer.headers()["x-kubernetes-pf-flowschema-uid"].to_str().unwrap().to_owned();
+            (Some(served) == schema.metadata.uid).then_some(())
+        })
+        .await;
+    }
 
     let all = ListParams::default();
     assert_eq!(refused(Api::<Secret>::all(client.clone()).list(&all).await), 403);
