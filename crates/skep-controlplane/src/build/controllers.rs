@@ -26,8 +26,8 @@ pub(super) fn workload(inputs: &Inputs<'_>, program: Program) -> Workload {
     if manager {
         flags.extend(signing());
         flags.extend(networks(inputs));
-        flags.extend(pace());
     }
+    flags.extend(pace(inputs));
     let replace = if controller.replicas > 1 { Replace::SurgeFirst } else { Replace::StopFirst };
     let files = inputs.files.get(&program).cloned().unwrap_or_default();
     let parts = Parts {
@@ -93,8 +93,14 @@ fn networks(inputs: &Inputs<'_>) -> Flags {
     ]
 }
 
+/// How many requests a second each of their clients may send: as many as the API server's size lets it write at once, so
+/// that a large cluster is not held to upstream's 20 and 50 (a scheduler binds a pod with each), and the API server's own
+/// fairness decides when there are too many. Never less than [`LEAST_PACE`].
+fn pace(inputs: &Inputs<'_>) -> Flags {
+    let pace = inputs.owner.spec.api_server.max_mutating_requests_inflight.max(LEAST_PACE);
+    vec![("kube-api-qps", pace.to_string()), ("kube-api-burst", (2 * pace).to_string())]
+}
+
 /// Every controller has a service account and a token of its own: at the first start that is two writes for each of
 /// thirty, which upstream's default of 20 a second would stretch over seconds.
-fn pace() -> Flags {
-    vec![("kube-api-qps", "100".to_owned()), ("kube-api-burst", "200".to_owned())]
-}
+const LEAST_PACE: i32 = 100;
