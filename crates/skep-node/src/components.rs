@@ -1,4 +1,4 @@
-//! What a tenant cluster with nodes needs to be useful: DNS and resource metrics.
+//! What a tenant cluster with nodes needs to be useful: an API server that pods reach at any time, DNS and resource metrics.
 //!
 //! The manifests are files under `deploy/components/`; here they are filled in and applied. Who changes the Corefile keeps
 //! it; everything else comes back as it was.
@@ -8,6 +8,7 @@ use skep_api::{ComponentMode, Components};
 use skep_engine::{COREDNS, METRICS_SERVER, coredns_image, metrics_server_image};
 use skep_kubeops::{Applier, Force};
 
+const ENDPOINTS: &str = include_str!("../../../deploy/components/endpoints.yaml");
 const DNS: &str = include_str!("../../../deploy/components/dns.yaml");
 const METRICS: &str = include_str!("../../../deploy/components/metrics.yaml");
 /// Names outside of the cluster are asked of the node's own resolver.
@@ -34,7 +35,7 @@ pub struct Settings {
 /// A manifest that is filled in is no YAML.
 pub fn objects(settings: &Settings) -> skep_kubeops::Result<Vec<Value>> {
     let (dns, metrics) = images(settings.registry);
-    let mut objects = Vec::new();
+    let mut objects = read("the API server's endpoints", ENDPOINTS)?;
     if settings.components.dns == ComponentMode::Managed {
         let forward = if settings.forward { FORWARD } else { "" };
         let text = DNS
@@ -98,7 +99,7 @@ mod tests {
         let documents = |text: &str| text.lines().filter(|line| *line == "---").count() + 1;
         for forward in [true, false] {
             let objects = objects(&settings(forward)).unwrap();
-            assert_eq!(objects.len(), documents(DNS) + documents(METRICS));
+            assert_eq!(objects.len(), documents(ENDPOINTS) + documents(DNS) + documents(METRICS));
             let text = serde_json::to_string(&objects).unwrap();
             for open in ["{image}", "{address}", "{domain}", "{forward}"] {
                 assert!(!text.contains(open), "{open}");
@@ -119,7 +120,11 @@ mod tests {
         assert!(text.contains("kube-dns") && !text.contains("metrics-server") && !text.contains("forward ."));
         assert!(text.contains("skep.dev/coredns:v") && !text.contains("docker.io"));
         settings.components.dns = ComponentMode::Off;
-        assert_eq!(objects(&settings).unwrap(), [] as [Value; 0]);
+        let left = objects(&settings).unwrap();
+        assert!(
+            left.iter().all(|object| object["metadata"]["name"] == "skep-kubernetes-endpoints"),
+            "{left:?}"
+        );
     }
 
     #[test]

@@ -42,6 +42,8 @@ const KINDS: &[(&str, &str, bool)] = &[
     ("ServiceAccount", "serviceaccounts", true),
     ("SizeClass", "sizeclasses", false),
     ("StorageClass", "storageclasses", false),
+    ("ValidatingAdmissionPolicy", "validatingadmissionpolicies", false),
+    ("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings", false),
 ];
 
 /// The path of the objects of a manifest's kind, in its namespace.

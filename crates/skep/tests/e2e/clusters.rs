@@ -2,10 +2,8 @@
 
 use std::{
     fs,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU32, Ordering},
-    },
+    process::Command,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
 };
 
@@ -62,15 +60,25 @@ pub fn what_cannot_be_is_refused_with_what_can(shared: &Hub) {
 /// ever repeating a request, from before `change` until every replaced API server has ended.
 fn no_request_fails(shared: &Hub, cluster: &str, change: impl FnOnce()) {
     shared.tenant(cluster, "get namespaces");
-    let before = shared.container("kube-apiserver");
     let writers = Writers::start(&shared.skep(&format!("kubeconfig {cluster}")));
-    let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let file = format!("--kubeconfig={}", shared.file(&format!("{cluster}.kubeconfig")).display());
+    let ask = || shared.command(["kubectl", &file, "get", "--raw", "/api/v1/namespaces/default"]);
+    asked_meanwhile(shared, ask, change);
+    writers.go_on();
+    let (written, failures) = writers.stop();
+    assert_eq!(failures, Vec::<String>::new(), "of {written} writes");
+    println!("{written} writes, none failed");
+}
+
+/// Asks again and again, and nothing fails, from before `change` until every replaced API server has ended.
+pub fn asked_meanwhile(shared: &Hub, ask: impl Fn() -> Command + Sync, change: impl FnOnce()) {
+    let before = shared.container("kube-apiserver");
+    let (stop, asked) = (AtomicBool::new(false), AtomicU32::new(0));
     let failures: Vec<String> = thread::scope(|scope| {
         let asking = scope.spawn(|| {
             let mut failures = Vec::new();
             while !stop.load(Ordering::SeqCst) {
-                let output = shared.run(["kubectl", &file, "get", "--raw", "/api/v1/namespaces/default"]);
+                let output = ask().output().unwrap();
                 asked.fetch_add(1, Ordering::SeqCst);
                 if !output.status.success() {
                     failures.push(String::from_utf8_lossy(&output.stderr).into_owned());
@@ -85,18 +93,16 @@ fn no_request_fails(shared: &Hub, cluster: &str, change: impl FnOnce()) {
         });
         let last = asked.load(Ordering::SeqCst);
         eventually("requests after the change", || (asked.load(Ordering::SeqCst) > last + 10).then_some(()));
-        writers.go_on();
         stop.store(true, Ordering::SeqCst);
         asking.join().unwrap()
     });
-    assert_eq!(failures, Vec::<String>::new(), "of {} requests", asked.load(Ordering::SeqCst));
-    let (written, failures) = writers.stop();
-    assert_eq!(failures, Vec::<String>::new(), "of {written} writes");
-    println!("{} requests and {written} writes, none failed", asked.load(Ordering::SeqCst));
+    let asked = asked.into_inner();
+    assert_eq!(failures, Vec::<String>::new(), "of {asked} requests");
+    println!("{asked} requests, none failed");
 }
 
 /// Applies a spec for a cluster and waits until it is so.
-fn change(shared: &Hub, cluster: &str, spec: &str) {
+pub fn change(shared: &Hub, cluster: &str, spec: &str) {
     let file = shared.file(&format!("{cluster}.yaml"));
     let text =
         format!("apiVersion: skep.dev/v1alpha1\nkind: Cluster\nmetadata:\n  name: {cluster}\nspec:\n{spec}");

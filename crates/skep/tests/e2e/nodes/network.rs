@@ -5,6 +5,7 @@ use std::{fs, process::Command};
 use serde_json::Value;
 
 use super::{left, machine::Machine, missing};
+use crate::clusters::{asked_meanwhile, change};
 use crate::installation::{Installation, eventually, text};
 
 const CLUSTER: &str = "wrapped";
@@ -19,7 +20,8 @@ pub fn network(shared: &Installation) {
     }
 }
 
-/// VXLAN between nodes, and kube-proxy with iptables: pods and Services are reached from the other node.
+/// VXLAN between nodes, and kube-proxy with iptables: pods and Services are reached from the other node, and the API server
+/// from both at any time.
 fn other_means(shared: &Installation) {
     let file = shared.file("wrapped.yaml");
     let cluster = "{apiVersion: skep.dev/v1alpha1, kind: Cluster, metadata: {name: wrapped, namespace: default}, \
@@ -60,10 +62,31 @@ fn other_means(shared: &Installation) {
         assert!(metrics.contains("coredns_build_info"), "{metrics}");
     }
 
+    a_resize_is_not_seen_by_pods(shared, other);
     let uids: Vec<String> = machines.iter().map(|machine| machine.uid.clone()).collect();
     assert_eq!(left(&uids), 2);
     shared.skep(&format!("delete cluster {CLUSTER}"));
     eventually("nothing of them is on this host", || (left(&uids) == 0).then_some(()));
+}
+
+/// On the way that pods take, by the Service `kubernetes`, no new connection fails while the API server is replaced.
+fn a_resize_is_not_seen_by_pods(shared: &Installation, machine: &Machine<'_>) {
+    let service = shared.tenant(CLUSTER, "get service kubernetes -o jsonpath={.spec.clusterIP}");
+    let kubeconfig = format!("--kubeconfig={}", shared.file(&format!("{CLUSTER}.kubeconfig")).display());
+    let server = format!("--server=https://{}", service.trim());
+    let ask = || {
+        let path = ["--request-timeout=10s", "get", "--raw", "/api/v1/namespaces/default"];
+        let name = "--tls-server-name=kubernetes.default.svc";
+        let skep = shared.command(["kubectl", &kubeconfig, &server, name].into_iter().chain(path));
+        let mut command = inside(machine);
+        command.arg(skep.get_program()).args(skep.get_args());
+        command.envs(skep.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command
+    };
+    asked_meanwhile(shared, ask, || {
+        let network = "  network: {podNetwork: Vxlan, kubeProxy: Iptables}";
+        change(shared, CLUSTER, &format!("{network}\n  size: {{class: medium}}\n"));
+    });
 }
 
 /// A node waits for the CNI that somebody brings, and is ready with it.
