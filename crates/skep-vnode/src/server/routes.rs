@@ -15,7 +15,9 @@ use super::{exec, forward, logs, metrics, resource, summary};
 use crate::backend::PodUid;
 use crate::pods::table::Row;
 
-/// A refusal in plain text, which the API server passes on to the caller.
+/// A refusal in plain text, which the API server passes on to the caller. What refuses a stream to a person has no colon
+/// followed by a space: an API server before 1.36 reads it as a `Status` if it can, and it can read every mapping of YAML,
+/// which makes an "unknown error" of it.
 pub type Refusal = (StatusCode, String);
 
 /// The routes of one node.
@@ -46,7 +48,7 @@ pub fn forbidden(name: Option<&str>) -> Response {
 }
 
 async fn no_attach() -> Refusal {
-    let text = "attach is not supported on virtual nodes: their containers have no input of their own; use kubectl exec \
+    let text = "attach is not supported on virtual nodes, whose containers have no input of their own; use kubectl exec \
                 for a new process or kubectl logs -f for the output";
     (StatusCode::NOT_IMPLEMENTED, text.to_owned())
 }
