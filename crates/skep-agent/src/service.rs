@@ -7,7 +7,6 @@ mod cri;
 mod health;
 mod http;
 mod keeper;
-mod notify;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

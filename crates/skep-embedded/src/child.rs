@@ -7,6 +7,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use skep_agent::notify::Notify;
 use skep_vnode::process::{Exit, Marker, Process, Spawn, StopPlan, Stream, marker, stop, sweep};
 use tokio::{
     sync::watch,
@@ -18,7 +19,6 @@ use crate::{
     Error, Result,
     board::{Board, Health},
     logs,
-    notify::Notify,
     state::{self, StateFile},
 };
 

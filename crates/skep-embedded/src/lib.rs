@@ -26,7 +26,6 @@ pub mod lock;
 pub mod logs;
 pub mod network;
 mod node_proxy;
-mod notify;
 mod options;
 pub mod part;
 pub mod pki;

@@ -67,7 +67,7 @@ async fn serve(
     records.update(|_| {})?;
     layout.prepare_inside()?;
     services.spawn(Server::bind(layout)?.run(board.clone(), stop.clone(), end.clone()));
-    services.spawn(logs::keep_bounded(layout.clone(), logs::Policy::default(), end.clone()));
+    services.spawn(logs::keep_bounded(layout.logs(), end.clone()));
 
     let mut running = Running::new(layout.clone(), Arc::clone(&records), board.clone());
     let started = tokio::select! {

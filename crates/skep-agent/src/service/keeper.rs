@@ -15,11 +15,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Program, Ready, State, health::Health, notify::Notify};
+use super::{Program, Ready, State, health::Health};
 use crate::{
     Error, Result,
     children::{Child, Children, Exit},
     logs,
+    notify::Notify,
 };
 
 /// First pause before a program is started again; it doubles up to the longest.
@@ -72,7 +73,7 @@ impl Keeper {
                 (pause, in_a_row) = (FIRST_PAUSE, 0);
             }
             in_a_row = in_a_row.saturating_add(1);
-            let tail = logs::tail(&self.program.log, TAIL);
+            let tail = logs::tail_text(&self.program.log, TAIL);
             tracing::warn!(program = name, how, in_a_row, tail, "down, will be started again");
             self.state.send_replace(State::Down);
             tokio::select! {

@@ -1,4 +1,5 @@
-//! Readiness as an event: the notification protocol of service managers (sd_notify(3)).
+//! Readiness as an event: the notification protocol of service managers (sd_notify(3)). Programs send `READY=1` to the
+//! socket in `NOTIFY_SOCKET` when they serve, so that nobody has to ask them again and again.
 //!
 //! The kernel gives the socket an abstract name that nothing else in the network namespace has: no file, no limit on its
 //! length.
@@ -15,14 +16,17 @@ const MAX_MESSAGE: usize = 512;
 
 /// Receives the word of one program.
 #[derive(Debug)]
-pub(super) struct Notify {
+pub struct Notify {
     socket: UnixDatagram,
     name: String,
 }
 
 impl Notify {
     /// A socket with a name of its own.
-    pub(super) fn bind() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// When the system has no more sockets.
+    pub fn bind() -> io::Result<Self> {
         let socket = net::UnixDatagram::unbound()?;
         // Without a name the kernel chooses one: five hexadecimal digits (unix(7), "Autobind feature").
         bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
@@ -33,13 +37,13 @@ impl Notify {
         Ok(Self { socket: UnixDatagram::from_std(socket)?, name })
     }
 
-    /// What the program gets; `@` stands for an abstract name.
-    pub(super) fn variable(&self) -> (String, String) {
+    /// What the program gets as `NOTIFY_SOCKET`; `@` stands for an abstract name.
+    pub fn variable(&self) -> (String, String) {
         ("NOTIFY_SOCKET".to_owned(), format!("@{}", self.name))
     }
 
     /// Waits for `READY=1`. Cancel safe; never returns when the program never says it.
-    pub(super) async fn ready(&self) {
+    pub async fn ready(&self) {
         let mut buffer = [0; MAX_MESSAGE];
         loop {
             match self.socket.recv(&mut buffer).await {
