@@ -142,7 +142,7 @@ async fn a_program_that_says_when_it_serves_is_not_ready_before() {
     let child = bench.start(&command);
     let error = child.ready(Duration::from_millis(300)).await.unwrap_err();
     assert!(matches!(error, Error::ChildNotReady { .. }), "{error}");
-    assert!(error.to_string().contains("socket @skep/notify/"), "{error}");
+    assert!(error.to_string().contains("socket @"), "{error}");
     child.stop().await;
     assert_eq!(bench.copies(), Vec::<i32>::new());
 }

@@ -15,7 +15,7 @@ use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 use skep_agent::config::PodNetwork;
 use skep_api::condition::{self, ConditionType};
-use skep_api::{Machine, NodePool, Provider};
+use skep_api::{Machine, NodePool, Provider, labels};
 use skep_kubeops::watch::{self, Change, Select};
 use skep_kubeops::{Cache, Metrics, Object, Observed, Reconciler as _, Recorder, Trigger};
 use skep_node::{
@@ -71,6 +71,12 @@ impl World {
             for object in serde_saphyr::from_multiple::<Value>(file).unwrap() {
                 fake.plant(object);
             }
+        }
+        // Of the cluster, not of a pool: it is there from the first node on and stays when the last one goes.
+        let kept = include_str!("../../../../deploy/components/endpoints.yaml");
+        for mut object in serde_saphyr::from_multiple::<Value>(kept).unwrap() {
+            object["metadata"]["labels"] = json!({labels::MANAGED_BY: labels::MANAGED_BY_SKEP});
+            fake.plant(object);
         }
         let this = Self {
             backend: Backend::Fake(fake.clone()),
