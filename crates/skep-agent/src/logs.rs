@@ -1,7 +1,7 @@
 //! Logs of the programs: bounded, and their end for messages.
 //!
-//! The programs write into their files themselves, so that they go on when what started them is gone. A file that has grown too
-//! large is therefore copied and emptied in place instead of being renamed under its writer.
+//! The programs write into their files themselves, so that they go on when what started them is gone. A file that has
+//! grown too large is therefore copied and emptied in place instead of being renamed under its writer.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -109,7 +109,7 @@ pub fn tail(path: &Path, lines: usize) -> io::Result<(Vec<u8>, u64)> {
     Ok((text.split_off(cut), length))
 }
 
-/// The last lines as text for a message, at most `lines` of them and each cut to a sane length.
+/// The last lines as text for a message: at most `lines` of them, each indented and cut to a sane length.
 pub fn tail_text(path: &Path, lines: usize) -> String {
     let (bytes, _) = tail(path, lines).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
@@ -177,7 +177,10 @@ mod tests {
     fn a_tail_for_a_message_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.log");
-        fs::write(&path, "x".repeat(10_000)).unwrap();
-        assert!(tail_text(&path, 3).len() < 500);
+        assert_eq!(tail_text(&path, 2), "");
+        fs::write(&path, format!("1\n2\n{}\n3", "x".repeat(1000))).unwrap();
+        assert_eq!(tail_text(&path, 2), format!("  {}\n  3", "x".repeat(LINE)));
+        fs::write(&path, "y".repeat(200_000)).unwrap();
+        assert_eq!(tail_text(&path, 5).len(), LINE + 2);
     }
 }

@@ -111,8 +111,8 @@ async fn prepare(tenant: &Applier, cluster: &Key) -> Result<(), Error> {
 }
 
 /// Which share of the API server serves the account: what keeps a node alive is served from that of kubelets' heartbeats,
-/// everything else from that of nodes. Without them it is one of many accounts of `kube-system`, its leases wait behind the
-/// requests of scheduler and controllers, and nodes turn not ready because others have much to do.
+/// everything else from that of nodes. Without them it is one of many accounts of `kube-system`, and its leases wait behind
+/// the requests of scheduler and controllers.
 ///
 /// The levels are upstream's for the group `system:nodes` (`system-node-high`, `system-nodes`, in
 /// `k8s.io/apiserver/pkg/apis/flowcontrol/bootstrap`). The precedences come before what would match accounts of `kube-system`:

@@ -1,7 +1,7 @@
 //! What is written on an object that this version cannot read, beside the event: people and their tools look at conditions.
 //!
-//! It is the condition `Ready`, which every kind that is reconciled has: whoever reads the object next writes it anew with the rest of
-//! its status, so nothing has to be taken away when the object has been corrected.
+//! It is the condition `Ready`, which every kind that is reconciled has: whoever reads the object next writes it anew
+//! with the rest of its status, so nothing has to be taken away when the object has been corrected.
 
 use jiff::Timestamp;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
