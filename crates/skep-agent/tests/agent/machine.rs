@@ -29,11 +29,16 @@ pub struct Segment {
 
 impl Segment {
     pub fn new() -> Self {
-        let number = std::process::id().wrapping_add(NUMBER.fetch_add(1, Ordering::Relaxed) * 7919);
-        // Of the range for tests between networks (RFC 2544); 198.18.0 has the API server's address.
-        let third = u8::try_from(number % 250 + 1).unwrap();
-        let segment = Self { name: format!("skt{}", number % 1_000_000), third };
-        run("ip", &format!("link add {} type bridge", segment.name));
+        let begin = std::process::id().wrapping_add(NUMBER.fetch_add(1, Ordering::Relaxed) * 7919);
+        // Of the range for tests between networks (RFC 2544); 198.18.0 has the API server's address. Whoever makes the
+        // bridge has its addresses: another run has others, also when it was killed and left its bridge.
+        let mut numbers = (0..250).map(|n| u8::try_from(begin.wrapping_add(n) % 250 + 1).unwrap());
+        let made = |third: &u8| {
+            let line = format!("link add skt{third} type bridge");
+            Command::new("ip").args(line.split(' ')).stderr(Stdio::null()).status().unwrap().success()
+        };
+        let third = numbers.find(made).expect("no range of addresses is free, or no bridge can be made");
+        let segment = Self { name: format!("skt{third}"), third };
         run("ip", &format!("address add {}/24 dev {}", segment.host(), segment.name));
         run("ip", &format!("link set {} up", segment.name));
         segment

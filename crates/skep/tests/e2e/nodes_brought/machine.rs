@@ -58,18 +58,21 @@ echo up
 "$@" || exit $?
 "#;
 
-/// A machine of the test's own.
+/// Its network namespace and its cgroup, and this host's end of its cable.
+const NAME: &str = "skep-box";
+const NEAR: &str = "skep-box";
+
+/// A machine of the test's own, the only one on this host.
 pub struct Machine {
-    name: String,
-    cgroup: String,
     dir: tempfile::TempDir,
+    _claim: fs::File,
 }
 
 impl Machine {
     /// Beside this host, with a cable to an address of its own.
     pub fn new() -> Self {
         let machine = Self::at(&format!("{BOX}/30"));
-        ip(&format!("address add {HOST}/30 dev {}", machine.near()));
+        ip(&format!("address add {HOST}/30 dev {NEAR}"));
         machine
     }
 
@@ -80,21 +83,24 @@ impl Machine {
         let links = Command::new("ip").args(["-brief", "-4", "address"]).output().unwrap();
         let links = text(&links.stdout);
         let bridge = links.lines().find(|line| line.contains(&format!(" {net}.1/"))).unwrap();
-        ip(&format!("link set {} master {}", machine.near(), bridge.split(' ').next().unwrap()));
+        ip(&format!("link set {NEAR} master {}", bridge.split(' ').next().unwrap()));
         machine
     }
 
     fn at(address: &str) -> Self {
-        let name = format!("skep-box-{}", std::process::id());
+        // Another run on this host waits for its turn: addresses are the same for all.
+        let claim = fs::File::create(std::env::temp_dir().join("skep-test-box.lock")).unwrap();
+        claim.lock().unwrap();
+        // A run that was killed has left its machine, and a route to it.
+        remove();
         let dir = tempfile::Builder::new().prefix("skep-e2e-box-").tempdir().unwrap();
-        let machine = Self { cgroup: name.clone(), name, dir };
-        let (name, near) = (&machine.name, machine.near());
-        ip(&format!("netns add {name}"));
-        ip(&format!("link add {near} type veth peer name eth0 netns {name}"));
-        ip(&format!("link set {near} up"));
-        ip(&format!("-n {name} address add {address} dev eth0"));
-        ip(&format!("-n {name} link set eth0 up"));
-        ip(&format!("-n {name} link set lo up"));
+        let machine = Self { dir, _claim: claim };
+        ip(&format!("netns add {NAME}"));
+        ip(&format!("link add {NEAR} type veth peer name eth0 netns {NAME}"));
+        ip(&format!("link set {NEAR} up"));
+        ip(&format!("-n {NAME} address add {address} dev eth0"));
+        ip(&format!("-n {NAME} link set eth0 up"));
+        ip(&format!("-n {NAME} link set lo up"));
         let programs = machine.dir.path().join("bin");
         fs::create_dir(&programs).unwrap();
         // The line says sudo; who runs it here is root.
@@ -103,10 +109,6 @@ impl Machine {
         fs::set_permissions(&sudo, fs::Permissions::from_mode(0o755)).unwrap();
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_skep"), programs.join("skep")).unwrap();
         machine
-    }
-
-    fn near(&self) -> String {
-        format!("sbox-{}", std::process::id())
     }
 
     /// Its disk.
@@ -119,8 +121,8 @@ impl Machine {
         let console = fs::File::create(self.dir.path().join("console")).unwrap();
         let path = format!("{}:{}", self.dir.path().join("bin").display(), std::env::var("PATH").unwrap());
         Command::new("nsenter")
-            .arg(format!("--net=/run/netns/{}", self.name))
-            .args(["sh", "-c", MAKE, "box", &self.cgroup])
+            .arg(format!("--net=/run/netns/{NAME}"))
+            .args(["sh", "-c", MAKE, "box", NAME])
             .arg(self.dir.path())
             .args(["sh", "-c", line])
             .env("PATH", path)
@@ -155,47 +157,23 @@ impl Machine {
             .filter(|path| self.disk(path).exists())
             .map(str::to_owned)
             .collect();
-        let links = Command::new("ip").args(["-n", &self.name, "-brief", "link"]).output().unwrap();
+        let links = Command::new("ip").args(["-n", NAME, "-brief", "link"]).output().unwrap();
         let links = text(&links.stdout);
         let of_node = |name: &&str| !["lo", "eth0"].contains(name);
         let names = links.lines().filter_map(|line| line.split([' ', '@']).next());
         left.extend(names.filter(of_node).map(str::to_owned));
-        let inside = format!("--net=/run/netns/{}", self.name);
+        let inside = format!("--net=/run/netns/{NAME}");
         let tables = Command::new("nsenter").args([&inside, "nft", "list", "tables"]).output().unwrap();
         // iptables makes tables of its own when it is asked for something.
         let of_node = |line: &&str| line.contains("kube-proxy") || line.contains("skep");
         left.extend(text(&tables.stdout).lines().filter(of_node).map(str::to_owned));
-        let addresses =
-            Command::new("ip").args(["-n", &self.name, "-brief", "address", "show", "lo"]).output();
+        let addresses = Command::new("ip").args(["-n", NAME, "-brief", "address", "show", "lo"]).output();
         if text(&addresses.unwrap().stdout).contains("198.18.") {
             left.push("the API server's address".to_owned());
         }
-        left.extend(
-            self.groups()
-                .into_iter()
-                .filter(|group| group.ends_with("kubepods"))
-                .map(|g| g.display().to_string()),
-        );
+        let pods = groups().into_iter().filter(|group| group.ends_with("kubepods"));
+        left.extend(pods.map(|group| group.display().to_string()));
         left
-    }
-
-    /// Its cgroups, children first.
-    fn groups(&self) -> Vec<PathBuf> {
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let roots = mounts
-            .lines()
-            .filter(|line| line.contains(" - cgroup"))
-            .filter_map(|line| line.split(' ').nth(4));
-        let mut rest: Vec<PathBuf> = roots.map(|root| Path::new(root).join(&self.cgroup)).collect();
-        let mut found = Vec::new();
-        while let Some(group) = rest.pop() {
-            let Ok(entries) = fs::read_dir(&group) else { continue };
-            rest.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
-            found.push(group);
-        }
-        found.sort();
-        found.reverse();
-        found
     }
 }
 
@@ -204,26 +182,49 @@ impl Drop for Machine {
         if std::thread::panicking() {
             println!("the machine's console:\n{}", self.console());
         }
-        for group in self.groups() {
-            for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
-                if let Ok(pid) = pid.parse() {
-                    let _ = nix::sys::signal::kill(
-                        nix::unistd::Pid::from_raw(pid),
-                        nix::sys::signal::Signal::SIGKILL,
-                    );
-                }
+        remove();
+    }
+}
+
+/// Takes away what of a machine is on this host, whoever made it.
+fn remove() {
+    for group in groups() {
+        for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
+            if let Ok(pid) = pid.parse() {
+                let _ = nix::sys::signal::kill(
+                    nix::unistd::Pid::from_raw(pid),
+                    nix::sys::signal::Signal::SIGKILL,
+                );
             }
-        }
-        let _ = Command::new("ip").args(["netns", "delete", &self.name]).status();
-        let _ = Command::new("ip").args(["link", "delete", &self.near()]).stderr(Stdio::null()).status();
-        // The kernel lets go of a group a moment after its last process.
-        for _ in 0..100 {
-            if self.groups().into_iter().all(|group| fs::remove_dir(group).is_ok()) {
-                break;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(50));
         }
     }
+    // The namespace lives until the last connection in it is given up, and would keep the cable.
+    let _ = Command::new("ip").args(["link", "delete", NEAR]).stderr(Stdio::null()).status();
+    let _ = Command::new("ip").args(["netns", "delete", NAME]).stderr(Stdio::null()).status();
+    // The kernel lets go of a group a moment after its last process.
+    for _ in 0..100 {
+        if groups().into_iter().all(|group| fs::remove_dir(group).is_ok()) {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
+
+/// Its cgroups, children first.
+fn groups() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let roots =
+        mounts.lines().filter(|line| line.contains(" - cgroup")).filter_map(|line| line.split(' ').nth(4));
+    let mut rest: Vec<PathBuf> = roots.map(|root| Path::new(root).join(NAME)).collect();
+    let mut found = Vec::new();
+    while let Some(group) = rest.pop() {
+        let Ok(entries) = fs::read_dir(&group) else { continue };
+        rest.extend(entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()));
+        found.push(group);
+    }
+    found.sort();
+    found.reverse();
+    found
 }
 
 fn ip(line: &str) {
