@@ -27,6 +27,8 @@ pub enum Purpose {
     EtcdClient,
     /// etcd of the hub, peers: it has none, but always listens.
     EtcdPeer,
+    /// etcd of the hub, whatever is not gRPC: nobody asks there.
+    EtcdHttp,
     /// Metrics and health of operator, gateway and nodes.
     Metrics,
     /// What serves the autoscalers of tenants.
@@ -35,8 +37,15 @@ pub enum Purpose {
 
 impl Purpose {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::ApiServer, Self::Gateway, Self::EtcdClient, Self::EtcdPeer, Self::Metrics, Self::Autoscaler];
+    pub const ALL: [Self; 7] = [
+        Self::ApiServer,
+        Self::Gateway,
+        Self::EtcdClient,
+        Self::EtcdPeer,
+        Self::EtcdHttp,
+        Self::Metrics,
+        Self::Autoscaler,
+    ];
 }
 
 /// Ports by purpose.

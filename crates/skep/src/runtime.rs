@@ -22,15 +22,29 @@ const BLOCKING_THREADS: usize = 8;
 /// For calls that still run when a command ends.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// Timers that may be late, so that the kernel lets a thread sleep through several of them and wakes it once (prctl(2),
+/// `PR_SET_TIMERSLACK`). An idle control plane does little but wake up: a controller manager four hundred times a second,
+/// mostly for the clocks of its queues. With this it is half as often. More than this is felt when one starts.
+pub const PATIENT: Duration = Duration::from_millis(10);
+/// As the kernel has it, for what runs other people's programs.
+pub const PUNCTUAL: Duration = Duration::from_micros(50);
+
 /// Runs a command's future.
 pub fn command<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     run(tokio::runtime::Builder::new_current_thread(), future)
 }
 
-/// Runs a service's future.
+/// Runs a service's future; it and what it starts have [`PATIENT`] timers.
 pub fn service<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    service_with(PATIENT, future)
+}
+
+/// Runs a service's future; its timers, and those of what it starts, may be this late.
+pub fn service_with<T>(lateness: Duration, future: impl Future<Output = Result<T>>) -> Result<T> {
     // Started from /proc/self/exe it would be called `exe` where people look for it.
     let _ = nix::sys::prctl::set_name(c"skep");
+    // Before there are threads: they have what the one has that makes them, and so have programs.
+    let _ = nix::sys::prctl::set_timerslack(u64::try_from(lateness.as_nanos()).unwrap_or(u64::MAX));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(2).thread_keep_alive(Duration::from_secs(2));
     run(builder, future)
@@ -77,4 +91,20 @@ pub fn stop_on_signals() -> Result<CancellationToken> {
         token.cancel();
     });
     Ok(stop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_service_starts_has_the_timers_it_was_given() {
+        for (lateness, said) in [(PATIENT, "10000000"), (PUNCTUAL, "50000")] {
+            // A thread of the runtime starts it, not the one that set it.
+            let started = || Command::new("cat").arg("/proc/self/timerslack_ns").output();
+            let output = service_with(lateness, async { Ok(tokio::task::spawn_blocking(started).await) });
+            let output = output.unwrap().unwrap().unwrap();
+            assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), said);
+        }
+    }
 }

@@ -122,7 +122,7 @@ fn kept(children: &std::collections::BTreeMap<String, crate::state::Child>) -> B
     let of = |program: Program, purposes: &'static [Purpose]| {
         purposes.iter().copied().filter(move |_| alive(program.name())).collect::<Vec<_>>()
     };
-    let etcd = of(Program::Etcd, &[Purpose::EtcdClient, Purpose::EtcdPeer]);
+    let etcd = of(Program::Etcd, &[Purpose::EtcdClient, Purpose::EtcdPeer, Purpose::EtcdHttp]);
     let api_server = of(Program::ApiServer, &[Purpose::ApiServer]);
     etcd.into_iter().chain(api_server).collect()
 }

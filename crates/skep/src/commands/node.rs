@@ -26,7 +26,8 @@ pub fn agent(args: &Agent) -> Result<()> {
         (Some(join), Some(host)) => Some((read(join)?, read(host)?)),
         _ => None,
     };
-    runtime::service(async {
+    // On a machine run the tenant's own programs.
+    runtime::service_with(runtime::PUNCTUAL, async {
         let stop = runtime::stop_on_signals()?;
         let (join, host) = match made {
             Some(made) => made,

@@ -6,7 +6,9 @@
 //! One addition. Creating and waking a cluster must not wait for the end of a period, so while a container has never
 //! been well yet, startup and readiness are *also* tried between those ticks, at intervals of a twentieth of the time
 //! it has been starting (at least 25 ms): the container is found well at most five hundredths later than it is. Only
-//! success counts in these tries; a container is never judged worse or killed sooner because of them.
+//! success counts in these tries; a container is never judged worse or killed sooner because of them. The first of them is
+//! made at once in a container that has run for a while, as a kubelet asks for readiness when the startup probe has
+//! succeeded.
 
 use std::time::Duration;
 
@@ -91,6 +93,8 @@ pub(in super::super) struct Record {
     /// The next tick of the period.
     tick: Duration,
     eager: bool,
+    /// Whether the first try is due now.
+    due: bool,
     last: Option<bool>,
     run: u32,
 }
@@ -100,7 +104,9 @@ impl Record {
     pub(in super::super) fn new(pace: Pace, age: Duration, was_well: bool) -> Self {
         let first = pace.initial_delay + pace.period;
         let tick = if age < first { first } else { age + pace.period };
-        Self { pace, tick, eager: pace.eager.is_some() && !was_well, last: None, run: 0 }
+        let eager = pace.eager.is_some() && !was_well;
+        let due = eager && pace.eager.is_some_and(|least| age >= least);
+        Self { pace, tick, eager, due, last: None, run: 0 }
     }
 
     /// When to try next, for a container that has run for `age`.
@@ -109,7 +115,8 @@ impl Record {
             return Turn { at: self.tick, counts: true };
         };
         let starting = age.saturating_sub(self.pace.initial_delay);
-        let at = self.pace.initial_delay.max(age + (starting / EAGER_PART).max(least));
+        let pause = if self.due { Duration::ZERO } else { (starting / EAGER_PART).max(least) };
+        let at = self.pace.initial_delay.max(age + pause);
         if at >= self.tick { Turn { at: self.tick, counts: true } } else { Turn { at, counts: false } }
     }
 
@@ -129,6 +136,7 @@ impl Record {
 
     /// Notes a try that could not be made. Returns whether it would have counted.
     pub(in super::super) fn skip(&mut self, turn: Turn, age: Duration) -> bool {
+        self.due = false;
         if turn.counts {
             while self.tick <= age {
                 self.tick += self.pace.period;
@@ -188,6 +196,17 @@ mod tests {
         assert!(well && (2200..2320).contains(&first), "{first}");
         assert!(tries < 80, "{tries}");
         assert_eq!(verdicts[1..], [(10_000, true), (20_000, true)], "afterwards the period holds");
+    }
+
+    #[test]
+    fn readiness_is_asked_for_at_once_after_a_long_start() {
+        let pace = Pace::new(Kind::Readiness, &probe(serde_json::json!({"periodSeconds": 10})), false);
+        let age = seconds(3);
+        let mut record = Record::new(pace, age, false);
+        assert_eq!(record.next(age), Turn { at: age, counts: false });
+        // It is not yet: from here on as during the start.
+        assert_eq!(record.note(record.next(age), age, false), None);
+        assert_eq!(record.next(age), Turn { at: Duration::from_millis(3150), counts: false });
     }
 
     #[test]

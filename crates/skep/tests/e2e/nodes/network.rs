@@ -44,7 +44,11 @@ fn other_means(shared: &Installation) {
     shared.tenant(CLUSTER, "-n kube-system rollout status deployment coredns --timeout=5m");
 
     let machines = Machine::of_pool(shared, CLUSTER);
+    // Control planes wake up less often for it; a tenant's own programs have timers as they are anywhere else.
+    assert_eq!(lateness_of_timers(shared.supervisor()).unwrap(), "10000000");
     for machine in &machines {
+        let late = machine.processes().into_iter().filter_map(lateness_of_timers);
+        assert!(late.into_iter().all(|lateness| lateness == "50000"), "on {}", machine.name);
         assert!(within(machine, "ip link show skep-vxlan").contains("mtu 1450"));
         assert!(within(machine, "iptables-save -t nat").contains("-A KUBE-SERVICES"));
         assert!(!within(machine, "nft list tables").contains("kube-proxy"));
@@ -67,6 +71,12 @@ fn other_means(shared: &Installation) {
     assert_eq!(left(&uids), 2);
     shared.skep(&format!("delete cluster {CLUSTER}"));
     eventually("nothing of them is on this host", || (left(&uids) == 0).then_some(()));
+}
+
+/// In nanoseconds; `None` for a process that has ended.
+fn lateness_of_timers(pid: i32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/timerslack_ns")).ok()?;
+    Some(text.trim().to_owned())
 }
 
 /// On the way that pods take, by the Service `kubernetes`, no new connection fails while the API server is replaced.
