@@ -23,7 +23,7 @@ pub(super) fn api_server() -> Probes {
     Probes {
         startup: startup("/readyz", 6443),
         readiness: Some(Probe {
-            period_seconds: Some(10),
+            period_seconds: Some(15),
             failure_threshold: Some(2),
             ..get("/readyz", 6443)
         }),
