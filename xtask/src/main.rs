@@ -46,14 +46,24 @@ enum Bench {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Task::parse() {
-        Task::Bench(Bench::Create(options)) => bench::create::run(&options).await,
+        Task::Bench(Bench::Create(options)) => unless_interrupted(bench::create::run(&options)).await,
         Task::Bench(Bench::Gateway(options)) => bench::gateway::run(&options),
-        Task::Bench(Bench::Hollow(options)) => bench::hollow::run(&options).await,
-        Task::Bench(Bench::Nodes(options)) => bench::nodes::run(&options).await,
+        Task::Bench(Bench::Hollow(options)) => unless_interrupted(bench::hollow::run(&options)).await,
+        Task::Bench(Bench::Nodes(options)) => unless_interrupted(bench::nodes::run(&options)).await,
         Task::Probe(probe) => bench::nodes::probe::run(&probe),
         Task::Demo(options) => demo::run(&options).await,
         Task::Conformance(options) => conformance::run(options).await,
         Task::Crds(options) => crds::run(&options),
         Task::Engine(options) => engine::run(options).await,
+    }
+}
+
+/// Runs a task until its end or an interrupt, which ends it as an error does: what it has started is stopped.
+async fn unless_interrupted(task: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        done = task => done,
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        _ = terminate.recv() => anyhow::bail!("terminated"),
     }
 }

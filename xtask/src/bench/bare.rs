@@ -131,6 +131,14 @@ pub struct Starts {
     pub walls: Vec<Duration>,
     /// CPU time of all programs, etcd included, until the last was there: who is there runs on, as it would.
     pub cpu: Duration,
+    running: Vec<Programs>,
+}
+
+impl Starts {
+    /// CPU time of all programs since they were started, etcd included.
+    pub fn cpu_now(&self, etcd: &Etcd) -> Duration {
+        etcd.cpu() + self.running.iter().map(Programs::cpu).sum::<Duration>()
+    }
 }
 
 /// Starts one control plane, and stops it when it is there.
@@ -141,16 +149,14 @@ pub async fn start(kube: &Artifact, etcd: &Etcd, dir: &Path, name: &str) -> anyh
     Ok(Start { wall, cpu, pss: programs.read().filter_map(|process| process.pss()).sum() })
 }
 
-/// Starts `count` control planes at once, and stops them when all are there.
+/// Starts `count` control planes at once; they are stopped when the result is dropped.
 pub async fn starts(kube: &Artifact, etcd: &Etcd, dir: &Path, count: usize) -> anyhow::Result<Starts> {
     let etcd_before = etcd.cpu();
     let names: Vec<String> = (0..count).map(|n| format!("bare-many-{n}")).collect();
     let running = try_join_all(names.iter().map(|name| run(kube, etcd, dir, name))).await?;
-    let cpu: Duration = running.iter().map(|(_, programs)| programs.cpu()).sum();
-    Ok(Starts {
-        walls: running.iter().map(|(wall, _)| *wall).collect(),
-        cpu: cpu + etcd.cpu().saturating_sub(etcd_before),
-    })
+    let (walls, running): (Vec<Duration>, Vec<Programs>) = running.into_iter().unzip();
+    let cpu: Duration = running.iter().map(Programs::cpu).sum();
+    Ok(Starts { walls, cpu: cpu + etcd.cpu().saturating_sub(etcd_before), running })
 }
 
 /// Starts one control plane on the prefix `/<name>` and waits for its default ServiceAccount.

@@ -47,8 +47,14 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let bare_many = bare.starts(options.many).await?;
     let per_start = bare_many.cpu.as_secs_f64() / options.many.max(1) as f64;
     let title = |what: &str| format!("{} bare starts at once: {what}", options.many);
-    report.row(&title("each"), "s", Spread::seconds(bare_many.walls), options.many, None);
+    report.row(&title("each"), "s", Spread::seconds(bare_many.walls.iter().copied()), options.many, None);
     report.row(&title("CPU each"), "CPU s", Spread::of([per_start]), 1, None);
+    let watch = Duration::from_secs(options.idle_seconds);
+    settle().await;
+    let bare_idle = share(watch, || Ok(bare_many.cpu_now(&bare.etcd))).await? / options.many.max(1) as f64;
+    drop(bare_many);
+    let title = format!("{} bare control planes idle: all programs, each", options.many);
+    report.row(&title, "% of a core", Spread::of([bare_idle]), 1, None);
 
     let installation = Installation::up(&options.skep, &scratch.path().join("skep"))?;
     let hub = ClientConfig::from_kubeconfig(&scratch.path().join("skep/kubeconfig"), None)
@@ -112,7 +118,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let per_tenant = (pss(own)? - empty) / options.many.max(1) as f64;
     let goal = Goal::at_most(0.3, per_tenant, "MiB");
     report.row("our process, per tenant", "MiB PSS", Spread::of([per_tenant]), 1, Some(goal));
-    let idle = idle_share(own, Duration::from_secs(options.idle_seconds)).await?;
+    let (idle, all) = tokio::try_join!(
+        share(watch, || processes::Process::read(own).map(|p| p.cpu).context("our process is gone")),
+        share(watch, || Ok(processes::cpu(own)))
+    )?;
     let goal = Goal::at_most(0.5, idle, "% of a core");
     report.row(
         &format!("our process idle, {} tenants", options.many),
@@ -121,6 +130,13 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
         1,
         Some(goal),
     );
+    let each = all / options.many.max(1) as f64;
+    let title = format!("{} tenants idle: everything, each", options.many);
+    report.row(&title, "% of a core", Spread::of([each]), 1, None);
+    report.notes.push(format!(
+        "Idle, everything there is for a tenant needs {:.2} times the CPU of a bare control plane.",
+        each / bare_idle
+    ));
     let parts = processes::tree(own).into_iter().filter(|p| p.pid != own);
     for (program, sizes) in by_program(parts) {
         let count = sizes.len();
@@ -197,11 +213,11 @@ fn pss(pid: u32) -> anyhow::Result<f64> {
     Ok(mib(process.pss().context("cannot read the memory of our process")?))
 }
 
-async fn idle_share(pid: u32, watch: Duration) -> anyhow::Result<f64> {
-    let cpu = || processes::Process::read(pid).map(|process| process.cpu).context("our process is gone");
+/// How much of a core the time that `cpu` tells grows by while one watches, in percent.
+async fn share(watch: Duration, cpu: impl Fn() -> anyhow::Result<Duration>) -> anyhow::Result<f64> {
     let before = cpu()?;
     tokio::time::sleep(watch).await;
-    Ok((cpu()? - before).as_secs_f64() / watch.as_secs_f64() * 100.0)
+    Ok(cpu()?.saturating_sub(before).as_secs_f64() / watch.as_secs_f64() * 100.0)
 }
 
 fn by_program(processes: impl Iterator<Item = processes::Process>) -> Vec<(String, Vec<f64>)> {
