@@ -20,6 +20,14 @@ const SETTINGS: [(&str, &str); 3] =
 
 /// Makes the bridge, unless it is there and as it should be. One call at a time.
 pub(super) async fn make(hands: &Hands, network: &Network, installation: &str) -> Result<()> {
+    match complete(hands, network, installation).await {
+        // Perhaps because an `ip` of a process that was killed was still at work and did it a moment before.
+        Err(Error::Command { .. }) => complete(hands, network, installation).await,
+        done => done,
+    }
+}
+
+async fn complete(hands: &Hands, network: &Network, installation: &str) -> Result<()> {
     let bridge = network.bridge.as_str();
     let own = bridge_mac(installation);
     match links::mac(bridge)? {

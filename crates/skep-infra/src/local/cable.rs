@@ -25,8 +25,18 @@ pub(super) fn namespace(names: &Names) -> PathBuf {
 
 /// Makes namespace and cable anew; there is none of them.
 pub(super) async fn make(hands: &Hands, record: &Record, names: &Names, network: &Network) -> Result<()> {
-    let netns = names.netns.as_str();
-    hands.run("ip", &["netns", "add", netns], "").await?;
+    let made = add(hands, record, names, network).await;
+    // An `ip` of a process that was killed may still have been at work, and have made one of them a moment ago. Whoever is
+    // at work now is the only one.
+    if made.is_err() && (namespace(names).exists() || links::exists(&names.veth)) {
+        remove(hands, names).await?;
+        return add(hands, record, names, network).await;
+    }
+    made
+}
+
+async fn add(hands: &Hands, record: &Record, names: &Names, network: &Network) -> Result<()> {
+    hands.run("ip", &["netns", "add", &names.netns], "").await?;
     plug(hands, record, names, network).await
 }
 

@@ -1,8 +1,18 @@
 //! What others left, and what is not ours.
 
-use std::fs;
+use std::{
+    fs,
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use skep_infra::{Error, Provider as _, State};
+use skep_infra::{
+    Error, Provider as _, State,
+    local::{Local, Settings, Steps},
+};
 
 use super::harness::*;
 
@@ -51,6 +61,39 @@ async fn a_start_that_was_never_written_down_is_ended_before_the_next() {
     assert_eq!(local.get("m1").await.unwrap().unwrap().state, State::Stopped);
     delete(&local, "m1").await;
     ground.assert_clean();
+}
+
+/// Does what is asked for once, a moment before it: as a program does that a process had started which was killed.
+struct ComesFirst {
+    what: &'static str,
+    done: AtomicBool,
+}
+
+impl Steps for ComesFirst {
+    fn before(&self, step: &str) -> Result<(), Error> {
+        if step.contains(self.what) && !self.done.swap(true, Ordering::SeqCst) {
+            let mut words = step.split(' ');
+            let status = Command::new(words.next().unwrap()).args(words).status().unwrap();
+            assert!(status.success(), "{step}");
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_process_had_made_late_is_made_anew() {
+    if !possible().await {
+        return;
+    }
+    let ground = Ground::new();
+    for what in ["type bridge", "address add", "netns add", "type veth"] {
+        let late = Arc::new(ComesFirst { what, done: AtomicBool::new(false) });
+        let local = Local::open(Settings { steps: Some(late.clone()), ..ground.settings() }).unwrap();
+        running(&ground, &local, &order("m1", "node-1", "a")).await;
+        assert!(late.done.load(Ordering::SeqCst), "{what}");
+        delete(&local, "m1").await;
+        ground.assert_clean();
+    }
 }
 
 #[tokio::test]
